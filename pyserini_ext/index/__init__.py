@@ -1,1 +1,1 @@
-
+"""Document vectors and where they are kept."""

@@ -1,1 +1,1 @@
-
+"""One searcher a file; all of them search as Pyserini's do."""

@@ -1,0 +1,121 @@
+"""Vectors in a FAISS index, in the folder layout of Pyserini."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyserini_ext.errors import InputError
+from pyserini_ext.hits import Hits, as_docids
+from pyserini_ext.index.vectors import VectorStore, hits_of
+
+
+class FaissStore(VectorStore):
+    """A FAISS index with its docids.
+
+    Parameters
+    ----------
+    path : str or Path
+        Folder with ``index`` (written by ``faiss.write_index``) and ``docid`` (one a line).
+    ef_search : int, optional
+        Breadth of the search in an HNSW index.
+    nprobe : int, optional
+        Lists visited in an IVF index.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or unreadable, the counts differ, or an option does not apply.
+
+    Notes
+    -----
+    Flat, HNSW, IVF, PQ, scalar-quantised, OPQ and PCA indexes reconstruct their vectors; the
+    quantised ones approximately.
+    """
+
+    def __init__(
+        self, path: str | Path, ef_search: int | None = None, nprobe: int | None = None
+    ) -> None:
+        import faiss
+
+        self.path = Path(path)
+        for name in ("index", "docid"):
+            if not (self.path / name).is_file():
+                raise InputError(f"{self.path} is not a FAISS folder: the file {name!r} is missing")
+        try:
+            self.index = faiss.read_index(str(self.path / "index"))
+        except RuntimeError as error:
+            raise InputError(
+                f"{self.path / 'index'} is not a readable FAISS index ({_reason(error)}); "
+                "rebuild it"
+            ) from error
+        with (self.path / "docid").open(encoding="utf-8") as lines:
+            self.docids = as_docids([line.rstrip() for line in lines])
+        self.dimension = self.index.d
+        if len(self.docids) != self.index.ntotal:
+            raise InputError(
+                f"{self.path}: {self.index.ntotal} vectors but {len(self.docids)} docids; the "
+                "build was interrupted or the files belong to two indexes"
+            )
+        self._faiss = faiss
+        self._distance = self.index.metric_type == faiss.METRIC_L2
+        self._set(faiss, "efSearch", ef_search, "hnsw", "an HNSW")
+        self._set(faiss, "nprobe", nprobe, None, "an IVF")
+        self._reconstructs = False
+
+    def _set(self, faiss: Any, name: str, value: int | None, part: str | None, kind: str) -> None:
+        if value is None:
+            return
+        if value < 1:
+            raise InputError(f"{name} is {value}; it must be at least 1")
+        inner = self.index
+        while isinstance(inner, faiss.IndexPreTransform | faiss.IndexIDMap | faiss.IndexIDMap2):
+            inner = faiss.downcast_index(inner.index)
+        target = getattr(inner, part, None) if part else inner
+        if target is None or not hasattr(target, name):
+            raise InputError(
+                f"{name}={value} needs {kind} index, but {self.path} holds {type(inner).__name__}"
+            )
+        setattr(target, name, value)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Reconstruct the vectors of rows (see :meth:`VectorStore.take`)."""
+        rows = np.ascontiguousarray(rows, dtype=np.int64)
+        if not len(rows):
+            return np.empty((0, self.dimension), dtype=np.float32)
+        if not self._reconstructs:
+            self._make_direct_map()
+        return self.index.reconstruct_batch(rows)
+
+    def _make_direct_map(self) -> None:
+        """Let an IVF index find a vector by its row; FAISS does not keep that map on disk."""
+        try:
+            inner = self._faiss.extract_index_ivf(self.index)
+        except RuntimeError:
+            inner = None
+        if inner is not None and inner.direct_map.type == self._faiss.DirectMap.NoMap:
+            inner.make_direct_map()
+        try:
+            self.index.reconstruct_batch(np.zeros(1, dtype=np.int64))
+        except RuntimeError as error:
+            raise InputError(
+                f"{type(self.index).__name__} in {self.path} cannot give its vectors back "
+                f"({_reason(error)}); feedback and rescoring need one that can, e.g. a flat index"
+            ) from error
+        self._reconstructs = True
+
+    def search(self, queries: np.ndarray, k: int, threads: int = 1) -> list[Hits]:
+        """Search with FAISS (see :meth:`VectorStore.search`)."""
+        queries = self.check_queries(queries)
+        self._faiss.omp_set_num_threads(threads)
+        scores, rows = self.index.search(queries, min(k, max(len(self), 1)))
+        if self._distance:
+            scores = -scores
+        return hits_of(self.docids, scores, rows)
+
+
+def _reason(error: Exception) -> str:
+    """Return the last sentence of a FAISS error, whose first part is a C++ source line."""
+    return str(error).strip().splitlines()[-1].split("' failed: ")[-1].strip()

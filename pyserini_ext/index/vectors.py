@@ -1,0 +1,216 @@
+"""Document vectors by docid: the piece that feedback, interpolation and rescoring share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyserini_ext.errors import InputError
+from pyserini_ext.hits import Hits, as_docids
+
+MISSING = ("error", "skip", "zero")
+"""What to do about a docid without a vector."""
+
+
+class VectorStore(ABC):
+    """The vectors of a collection, looked up by docid and searched by inner product.
+
+    Attributes
+    ----------
+    docids : ndarray of object, shape (n,)
+        The docid of every row.
+    dimension : int
+        Length of a vector.
+    path : Path or None
+        Where the store lies, for messages.
+    """
+
+    docids: np.ndarray
+    dimension: int
+    path: Path | None = None
+
+    @abstractmethod
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the vectors of rows.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (m,)
+            Each in ``0 … len(self) - 1``, repetitions allowed.
+
+        Returns
+        -------
+        ndarray of float32, shape (m, dimension)
+            From a quantised index these are the vectors as the index reconstructs them.
+        """
+
+    @abstractmethod
+    def search(self, queries: np.ndarray, k: int, threads: int = 1) -> list[Hits]:
+        """Return the best `k` documents for each query vector.
+
+        Parameters
+        ----------
+        queries : ndarray of float32, shape (q, dimension)
+        k : int
+        threads : int
+
+        Returns
+        -------
+        list of Hits, length q
+            Scored by inner product; an index built for the L2 metric gives the negative distance.
+        """
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        rows = {docid: row for row, docid in enumerate(self.docids.tolist())}
+        if len(rows) < len(self.docids):
+            seen = set[str]()
+            twice = next(d for d in self.docids if d in seen or seen.add(d))
+            raise InputError(
+                f"docid {twice!r} stands for several vectors in {self.path}; vectors can be "
+                "looked up only where docids are distinct: rebuild the index without duplicates"
+            )
+        return rows
+
+    def rows(self, docids: Sequence[str]) -> np.ndarray:
+        """Return the row of each docid, -1 where there is none.
+
+        Returns
+        -------
+        ndarray of int64, shape (n,)
+        """
+        get = self._row_of.get
+        return np.fromiter((get(docid, -1) for docid in docids), np.int64, count=len(docids))
+
+    def vectors(self, docids: Sequence[str], missing: str = "error") -> np.ndarray:
+        """Return the vectors of documents.
+
+        Parameters
+        ----------
+        docids : sequence of str
+        missing : {"error", "skip", "zero"}
+            For a docid without vector: raise, leave its row out, or give a row of zeros.
+
+        Returns
+        -------
+        ndarray of float32, shape (m, dimension)
+            In the order of `docids`; ``m < len(docids)`` only when rows were skipped.
+
+        Raises
+        ------
+        InputError
+            If a docid has no vector and `missing` is ``"error"``.
+        """
+        if missing not in MISSING:
+            raise InputError(f"missing={missing!r}; choose one of {', '.join(MISSING)}")
+        rows = self.rows(docids)
+        absent = rows < 0
+        if not absent.any():
+            return self.take(rows)
+        if missing == "error":
+            docid = as_docids(docids)[absent][0]
+            raise InputError(
+                f"document {docid!r} has no vector in {self.path or 'the vector store'} "
+                f"({absent.sum()} of {len(rows)} are missing): the sparse and the dense index do "
+                "not hold the same collection; rebuild one, or choose skip or zero for missing "
+                "vectors"
+            )
+        found = self.take(rows[~absent])
+        if missing == "skip":
+            return found
+        vectors = np.zeros((len(rows), self.dimension), dtype=np.float32)
+        vectors[~absent] = found
+        return vectors
+
+    def check_queries(self, queries: np.ndarray) -> np.ndarray:
+        """Return `queries` as contiguous float32 of shape (q, dimension), or say what is wrong."""
+        queries = np.ascontiguousarray(np.atleast_2d(queries), dtype=np.float32)
+        if queries.shape[1] != self.dimension:
+            raise InputError(
+                f"query vectors have dimension {queries.shape[1]} but the index "
+                f"{self.path or ''} has {self.dimension}: was it built with another encoder?"
+            )
+        return queries
+
+    def __len__(self) -> int:
+        return len(self.docids)
+
+    def close(self) -> None:
+        """Release what the store holds open."""
+
+
+def hits_of(
+    docids: np.ndarray, scores: np.ndarray, rows: np.ndarray, drop: int = -1
+) -> list[Hits]:
+    """Make :class:`Hits` of a score matrix and a row matrix, leaving out rows equal to `drop`."""
+    found = []
+    for query_scores, query_rows in zip(scores, rows, strict=True):
+        kept = query_rows != drop
+        if not kept.all():
+            query_scores, query_rows = query_scores[kept], query_rows[kept]
+        found.append(Hits(docids[query_rows], query_scores))
+    return found
+
+
+def open_vectors(path: str | Path, **options: Any) -> VectorStore:
+    """Open the vectors that lie in a folder, whatever made them.
+
+    Parameters
+    ----------
+    path : str or Path
+        A FAISS folder of Pyserini (``index`` and ``docid``), a Lucene HNSW or flat vector index,
+        or a vector store of this package (``store.json``).
+    **options
+        ``ef_search`` (HNSW, FAISS or Lucene) and ``nprobe`` (FAISS IVF); ``None`` means unset.
+
+    Returns
+    -------
+    VectorStore
+
+    Raises
+    ------
+    InputError
+        If the folder holds none of these, or an option does not apply to what it holds.
+
+    Examples
+    --------
+    >>> store = open_vectors("indexes/npl.faiss")  # doctest: +SKIP
+    >>> store.vectors(["7", "12"]).shape  # doctest: +SKIP
+    (2, 384)
+    """
+    path = Path(path)
+    options = {name: value for name, value in options.items() if value is not None}
+    if not path.is_dir():
+        raise InputError(f"no such index folder: {path}")
+    if (path / "store.json").is_file():
+        from pyserini_ext.index.matrix import MatrixStore
+
+        return _open(MatrixStore, path, options, ())
+    if (path / "index").is_file() and (path / "docid").is_file():
+        from pyserini_ext.index.faiss_index import FaissStore
+
+        return _open(FaissStore, path, options, ("ef_search", "nprobe"))
+    if any(path.glob("segments_*")):
+        from pyserini_ext.index.lucene_vectors import LuceneVectorStore
+
+        return _open(LuceneVectorStore, path, options, ("ef_search",))
+    raise InputError(
+        f"{path} holds no vectors: expected a FAISS folder (index + docid), a Lucene vector index "
+        "(segments_*) or a vector store (store.json). Build one with python -m pyserini_ext.encode"
+    )
+
+
+def _open(
+    kind: type[VectorStore], path: Path, options: dict[str, Any], known: tuple[str, ...]
+) -> VectorStore:
+    for name, value in options.items():
+        if name not in known:
+            raise InputError(
+                f"{name}={value} does not apply to {path}, which is opened as {kind.__name__}"
+            )
+    return kind(path, **options)
