@@ -63,7 +63,7 @@ def atomic_writer(path: str | Path) -> Iterator[IO[str]]:
     Yields
     ------
     file
-        Open for writing, lines end in ``\\n`` everywhere.
+        Open for writing; lines end in a single line feed on every system.
     """
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as out:
         yield out

@@ -254,9 +254,7 @@ def _lines(path: str | Path) -> Iterator[tuple[str, str, int, float, str]]:
                 ) from error
 
 
-def _hits(
-    path: str | Path, qid: str, rows: list[tuple[str, float, int]], keep_ranks: bool
-) -> Hits:
+def _hits(path: str | Path, qid: str, rows: list[tuple[str, float, int]], keep_ranks: bool) -> Hits:
     if keep_ranks:
         rows = sorted(rows, key=lambda row: row[2])
     docids = [docid for docid, _, _ in rows]

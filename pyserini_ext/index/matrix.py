@@ -115,7 +115,9 @@ def read_manifest(path: Path) -> dict:
         for field in ("dtype", "dimension", "count", "sha256"):
             manifest[field]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path / 'store.json'} is damaged ({error}); rebuild the store") from error
+        raise InputError(
+            f"{path / 'store.json'} is damaged ({error}); rebuild the store"
+        ) from error
     return manifest
 
 

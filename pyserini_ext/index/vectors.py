@@ -144,9 +144,7 @@ class VectorStore(ABC):
         """Release what the store holds open."""
 
 
-def hits_of(
-    docids: np.ndarray, scores: np.ndarray, rows: np.ndarray, drop: int = -1
-) -> list[Hits]:
+def hits_of(docids: np.ndarray, scores: np.ndarray, rows: np.ndarray, drop: int = -1) -> list[Hits]:
     """Make :class:`Hits` of a score matrix and a row matrix, leaving out rows equal to `drop`."""
     found = []
     for query_scores, query_rows in zip(scores, rows, strict=True):
