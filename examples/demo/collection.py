@@ -38,7 +38,7 @@ EXCLUDED = frozenset(
     aifc asynchat asyncore audioop cgi cgitb chunk crypt distutils imghdr imp mailcap msilib nis
     nntplib ossaudiodev pipes smtpd sndhdr spwd sunau telnetlib uu xdrlib
     asyncio.windows_events asyncio.windows_utils multiprocessing.popen_spawn_win32
-    """.split()
+    """.split()  # noqa: SIM905
 )
 
 # Types of builtins whose methods repeat another type's, docstring for docstring.
@@ -115,14 +115,15 @@ def _texts() -> Iterator[tuple[str, str]]:
     classes = {id(m.value): m.name for m in public if inspect.isclass(m.value)}
     written: set[tuple[str, str, str]] = set()
     for member in [*public, *_methods(public, classes)]:
-        text = _describe(member)
+        docstring = _documentation(member.value)
         # The same words under the same last name: random.choice and random.Random.choice, or a
         # method that a subclass repeats. Modules come before classes, so the short name stays.
         owner = member.origin or member.name
-        key = (owner.partition(".")[0], member.name.rpartition(".")[2], text)
-        if text and key not in written:
+        key = (owner.partition(".")[0], member.name.rpartition(".")[2], docstring)
+        if docstring and key not in written:
             written.add(key)
-            yield member.name, text
+            signature = _signature(member, docstring)
+            yield member.name, f"{signature}\n{docstring}" if signature else docstring
 
 
 def _modules() -> Iterator[tuple[str, types.ModuleType]]:
@@ -185,30 +186,29 @@ def _methods(public: list[Member], classes: dict[int, str]) -> Iterator[Member]:
     for owner in public:
         if not inspect.isclass(owner.value) or owner.name in REPEATED:
             continue
+        mro = owner.value.__mro__
+        bases = [base for base in mro[1:] if id(base) in classes or base is object]
+        inherited = {attribute for base in bases for attribute in dir(base)}
         taken: set[str] = set()
-        for base in owner.value.__mro__:
-            attributes = {n: v for n, v in vars(base).items() if _is_public(n) and n not in taken}
-            if base is not owner.value and (id(base) in classes or base is object):
-                taken.update(attributes)
+        for base in mro:
+            if base in bases:
                 continue
-            for attribute, value in sorted(attributes.items()):
+            for attribute, value in sorted(vars(base).items()):
+                if not _is_public(attribute) or attribute in taken:
+                    continue
+                if base is not owner.value and attribute in inherited:
+                    continue
                 if isinstance(value, DESCRIPTORS) and _docstring(value):
                     taken.add(attribute)
                     yield Member(f"{owner.name}.{attribute}", value, owner.name)
 
 
-def _describe(member: Member) -> str:
-    """Return signature and docstring, or nothing when there is no docstring."""
-    value = member.value
+def _documentation(value: Any) -> str:
+    """Return the docstring, for a class together with that of its ``__init__``."""
     docstring = _docstring(value)
     if inspect.isclass(value) and isinstance(vars(value).get("__init__"), types.FunctionType):
         docstring = "\n\n".join(filter(None, (docstring, _docstring(value.__init__))))
-    if not docstring or docstring.startswith("Alias for field number"):
-        return ""
-    signature = _signature(member)
-    if not signature or docstring.startswith(signature.partition("(")[0] + "("):
-        return docstring
-    return f"{signature}\n{docstring}"
+    return "" if docstring.startswith("Alias for field number") else docstring
 
 
 def _docstring(value: Any) -> str:
@@ -224,18 +224,17 @@ def _docstring(value: Any) -> str:
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-def _signature(member: Member) -> str:
-    """Return ``name(arguments)`` as pydoc shows it, or nothing where Python cannot tell."""
-    value = member.value
+def _signature(member: Member, docstring: str) -> str:
+    """Return ``name(arguments)``, or nothing where Python cannot tell or the docstring does."""
+    value, name = member.value, member.name.rpartition(".")[2]
     if isinstance(value, (classmethod, staticmethod)):
         value = value.__func__
-    if not callable(value):
+    if not callable(value) or docstring.startswith(f"{name}("):
         return ""
     try:
-        arguments = str(inspect.signature(value))
+        return _ADDRESS.sub("", f"{name}{inspect.signature(value)}")
     except Exception:  # some signatures written in C name what does not exist on this machine
         return ""
-    return _ADDRESS.sub("", member.name.rpartition(".")[2] + arguments)
 
 
 def main() -> None:
