@@ -222,6 +222,7 @@ def _docstring(value: Any) -> str:
 
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_HERE = re.compile("|".join(f"'{re.escape(p)}[^']*'" for p in (sys.base_prefix, sys.executable)))
 
 
 def _signature(member: Member, docstring: str) -> str:
@@ -232,9 +233,10 @@ def _signature(member: Member, docstring: str) -> str:
     if not callable(value) or docstring.startswith(f"{name}("):
         return ""
     try:
-        return _ADDRESS.sub("", f"{name}{inspect.signature(value)}")
+        signature = f"{name}{inspect.signature(value)}"
     except Exception:  # some signatures written in C name what does not exist on this machine
         return ""
+    return _HERE.sub("'...'", _ADDRESS.sub("", signature))
 
 
 def main() -> None:
