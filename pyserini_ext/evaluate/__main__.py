@@ -116,9 +116,9 @@ def _check_measures(names: list[str]) -> None:
 
 
 def _topics(name: str) -> Mapping[str, str]:
-    from pyserini_ext.topics import read_topics
+    from pyserini_ext.topics import load_topics
 
-    return read_topics(name)
+    return load_topics(name)
 
 
 def _write(
@@ -142,9 +142,7 @@ def _write(
     if options.report:
         from pyserini_ext.evaluate.report import write_report
 
-        title = f"{result.measures[0]} and more: {', '.join(result.runs[:4])}"
-        title += ", …" if len(result.runs) > 4 else ""
-        write_report(options.report, result, topics=topics, title=title, source=options.qrels.name)
+        write_report(options.report, result, topics=topics, source=options.qrels.name)
     for path in (options.report, options.png, options.per_query, options.json):
         if path:
             print(f"wrote {path}", file=sys.stderr)

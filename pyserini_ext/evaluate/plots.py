@@ -50,7 +50,7 @@ def draw(result: Evaluation, runs: Sequence[str] | None = None) -> Any:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    style = {
+    style: Any = {
         "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11,
         "axes.edgecolor": RULE, "axes.labelcolor": INK, "text.color": INK,
         "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
@@ -98,11 +98,13 @@ def _differences(axis: Any, result: Evaluation, run: str, limits: tuple[float, f
     axis.grid(axis="y", color="#E6E6E6", linewidth=0.7)
     axis.set_axisbelow(True)
     # Sorted bars run from the upper left to the lower right: the other two corners are free.
-    corner = {"transform": axis.transAxes, "ha": "right", "va": "top", "fontsize": 10}
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    corner = {"transform": axis.transAxes, "ha": "right", "va": "top", "bbox": ground}
     axis.text(0.985, 0.97, f"{found.wins} wins", color=WIN, weight="bold", **corner)
     axis.text(0.985, 0.89, f"{found.ties} ties", color="#5F5F5F", weight="bold", **corner)
     axis.text(0.985, 0.81, f"{found.losses} losses", color="#B34E00", weight="bold", **corner)
-    axis.text(0.015, 0.04, _verdict(result, run), transform=axis.transAxes, ha="left", va="bottom")
+    corner |= {"ha": "left", "va": "bottom"}
+    axis.text(0.015, 0.04, _verdict(result, run), **corner)
 
 
 def _scatter(axis: Any, result: Evaluation, run: str) -> None:
@@ -123,9 +125,9 @@ def _scatter(axis: Any, result: Evaluation, run: str) -> None:
         )  # fmt: skip
     axis.set_xlim(-0.02 * top, 1.02 * top)
     axis.set_ylim(-0.02 * top, 1.02 * top)
-    axis.set_aspect("equal")
+    axis.set_box_aspect(1)
     axis.set_xlabel(f"{measure} of {_short(str(result.baseline), 24)}")
-    axis.set_ylabel(f"{measure} of {_short(run, 24)}")
+    axis.set_ylabel(f"{measure} of {_short(run, 24)}", labelpad=8)
     axis.set_title("above the line: a win", loc="left", pad=8, color="#5F5F5F", fontsize=10)
 
 

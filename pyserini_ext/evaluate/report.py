@@ -31,11 +31,12 @@ p.lead, .legend, caption, small { color: #555 } .legend { font-size: .9rem; max-
 .scroll { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 caption { text-align: left; font-size: .9rem; padding: .25rem 0 }
-th, td { padding: .4rem .8rem; text-align: left; vertical-align: top;
+th, td { padding: .4rem .7rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid #ddd } thead th { border-bottom: 2px solid #222; font-weight: 600 }
 .results td, .results thead th + th { text-align: right; white-space: nowrap }
 .results td small { display: block } .results tr.baseline { background: #f4f4f4 }
-.extremes { width: 100%; font-size: .92rem } .extremes td.n { text-align: right }
+.extremes { width: 100%; font-size: .92rem } .extremes .n { text-align: right }
+.extremes tbody th { font-weight: 400; min-width: 16rem }
 .extremes code { overflow-wrap: anywhere } .best { font-weight: 700 }
 .win { color: #005a8e } .loss { color: #a84700 }
 img { width: 100%; height: auto; display: block; margin: .5rem 0 }
@@ -48,7 +49,7 @@ def write_report(
     result: Evaluation,
     *,
     topics: Mapping[str, str] | None = None,
-    title: str = "Evaluation",
+    title: str = "Effectiveness of runs",
     source: str = "",
 ) -> None:
     """Write the report: results, wins and losses per run, the queries they come from.
@@ -73,7 +74,7 @@ def html(
     result: Evaluation,
     *,
     topics: Mapping[str, str] | None = None,
-    title: str = "Evaluation",
+    title: str = "Effectiveness of runs",
     source: str = "",
 ) -> str:
     """Return the page that :func:`write_report` writes."""
@@ -98,20 +99,23 @@ def html(
 
 def results_table(result: Evaluation) -> str:
     """Return the results as an HTML table with its legend."""
-    names = ["run", *result.measures, *(["wins / ties / losses"] if result.comparisons else [])]
+    names = ["run", *result.measures, *(["W/T/L"] if result.comparisons else [])]
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     rows = []
     for run in result.runs:
         kind = ' class="baseline"' if run == result.baseline else ""
         cells = "".join(_cell(result, run, measure) for measure in result.measures)
         if first := result.comparisons.get(run, {}).get(result.measures[0]):
-            cells += f"<td>{first.wins} / {first.ties} / {first.losses}</td>"
+            cells += f"<td>{first.wins}/{first.ties}/{first.losses}</td>"
         elif result.comparisons:
             cells += "<td>baseline</td>"
         rows.append(f'<tr{kind}><th scope="row">{escape(run)}</th>{cells}</tr>')
     best = " The best value of a column is bold." if len(result.runs) > 1 else ""
+    caption = "Effectiveness"
+    if result.comparisons:
+        caption += f"; below it the difference from {escape(str(result.baseline))} and its p-value"
     return (
-        '<div class="scroll"><table class="results"><caption>Effectiveness</caption>'
+        f'<div class="scroll"><table class="results"><caption>{caption}</caption>'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n"
         + "\n".join(rows)
         + "\n</tbody></table></div>\n"
@@ -173,7 +177,11 @@ def _extremes(
         return f"<h3>{title}</h3><p>None.</p>"
     measure, baseline = result.measures[0], str(result.baseline)
     names = ["query", "difference", baseline, run, f"first of {baseline}", f"first of {run}"]
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    kinds = ["", *[' class="n"'] * 3, "", ""]
+    head = "".join(
+        f'<th scope="col"{kind}>{escape(name)}</th>'
+        for name, kind in zip(names, kinds, strict=True)
+    )
     lines = []
     for row in rows:
         qid = result.qids[row]
