@@ -9,6 +9,9 @@ import numpy as np
 
 from pyserini_ext.errors import InputError
 
+Docids = Sequence[str] | np.ndarray
+"""Document ids: strings, or an object array of them."""
+
 
 class Hit(NamedTuple):
     """One retrieved document, shaped as Pyserini's hits are."""
@@ -57,7 +60,7 @@ class Hits(Sequence[Hit]):
 
     __slots__ = ("docids", "scores")
 
-    def __init__(self, docids: Sequence[str], scores: Any, *, ranked: bool = False) -> None:
+    def __init__(self, docids: Docids, scores: Any, *, ranked: bool = False) -> None:
         self.docids = as_docids(docids)
         scores = np.asarray(scores)
         self.scores = scores if scores.dtype == np.float32 else scores.astype(np.float64)
@@ -121,7 +124,7 @@ class Hits(Sequence[Hit]):
         return map(Hit, self.docids.tolist(), self.scores.tolist())
 
     def __getitem__(self, item: Any) -> Any:
-        if isinstance(item, slice):
+        if isinstance(item, slice | np.ndarray):
             return Hits(self.docids[item], self.scores[item], ranked=True)
         return Hit(self.docids[item], float(self.scores[item]))
 
@@ -140,7 +143,7 @@ class Hits(Sequence[Hit]):
         return f"Hits({len(self)}: {shown}{', …' if len(self) > 3 else ''})"
 
 
-def as_docids(docids: Sequence[str]) -> np.ndarray:
+def as_docids(docids: Docids) -> np.ndarray:
     """Return `docids` as a one-dimensional object array of ``str``."""
     if isinstance(docids, np.ndarray) and docids.dtype == object:
         return docids

@@ -15,13 +15,13 @@ from typing import Protocol
 import numpy as np
 
 from pyserini_ext.errors import InputError
-from pyserini_ext.hits import Hits
+from pyserini_ext.hits import Docids, Hits
 
 
 class Vectors(Protocol):
     """Anything that looks document vectors up."""
 
-    def vectors(self, docids: Sequence[str]) -> np.ndarray:
+    def vectors(self, docids: Docids) -> np.ndarray:
         """Return the vectors of `docids`, float32 of shape (n, dimension)."""
 
 

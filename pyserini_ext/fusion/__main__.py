@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from pyserini_ext.errors import InputError, exit_on_input_error
 from pyserini_ext.fusion.combine import MISSING, fuse
@@ -140,10 +143,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         "normalize": [[1.0] * count],
     }[args.method]
 
-    def ranks(scores):  # noqa: ANN001, ANN202
-        return reciprocal_rank(scores, args.rrf_k or RRF_K)
-
-    normalise = {"rrf": ranks, "normalize": "min-max"}.get(args.method, args.normalise or "none")
+    normalise: str | Callable[[np.ndarray], np.ndarray] = args.normalise or "none"
+    if args.method == "rrf":
+        normalise = partial(reciprocal_rank, rrf_k=args.rrf_k or RRF_K)
+    elif args.method == "normalize":
+        normalise = "min-max"
     grid = len(weightings)
     with ExitStack() as stack:
         writers = [

@@ -10,7 +10,7 @@ import numpy as np
 from pyserini_ext.errors import InputError
 from pyserini_ext.fusion.combine import MISSING, fuse
 from pyserini_ext.fusion.normalise import NORMALISERS
-from pyserini_ext.hits import Hits, as_docids
+from pyserini_ext.hits import Hits
 
 CONVENTIONS = {
     "convex": "alpha * sparse + (1 - alpha) * dense, with --normalise and --missing as given",
@@ -131,19 +131,19 @@ def _hybrid(sparse: Hits, dense: Hits, alpha: float, normalised: bool) -> Hits:
     Pyserini divides by zero; here its normalised scores are 0.
     """
     place = {docid: i for i, docid in enumerate(dict.fromkeys([*sparse.docids, *dense.docids]))}
-    columns = []
+    columns: list[np.ndarray] = []
     for hits, dtype in ((sparse, np.float64), (dense, np.float32)):
-        own = hits.scores.astype(dtype)
-        low, high = (own.min(), own.max()) if len(own) else (dtype(0), dtype(1))
-        column = np.full(len(place), low, dtype=dtype)
-        column[[place[docid] for docid in hits.docids]] = own
+        column: np.ndarray = np.empty(len(place), dtype=dtype)
+        own = hits.scores.astype(dtype) if len(hits) else np.array([0, 1], dtype=dtype)
+        low, high = own.min(), own.max()
+        column[:] = low
+        column[[place[docid] for docid in hits.docids]] = hits.scores
         if normalised:
-            spread = high - low
-            centred = column - (low + high) / dtype(2)
-            column = centred / spread if spread else np.zeros_like(column)
+            column -= (low + high) / 2
+            column = column / (high - low) if high > low else np.zeros_like(column)
         columns.append(column)
     scores = (alpha * columns[0]).astype(np.float32) + columns[1].astype(np.float32)
-    return Hits(as_docids(list(place)), scores)
+    return Hits(list(place), scores)
 
 
 def alpha_path(path: str | Path, alpha: float, alphas: int) -> Path:

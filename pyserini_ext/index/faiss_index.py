@@ -59,8 +59,9 @@ class FaissStore(VectorStore):
                 f"{self.path}: {self.index.ntotal} vectors but {len(self.docids)} docids; the "
                 "build was interrupted or the files belong to two indexes"
             )
-        self._faiss = faiss
-        self._distance = self.index.metric_type == faiss.METRIC_L2
+        self._faiss: Any = faiss
+        if self.index.metric_type == faiss.METRIC_L2:
+            self.metric = "l2"
         self._set(faiss, "efSearch", ef_search, "hnsw", "an HNSW")
         self._set(faiss, "nprobe", nprobe, None, "an IVF")
         self._reconstructs = False
@@ -111,7 +112,7 @@ class FaissStore(VectorStore):
         queries = self.check_queries(queries)
         self._faiss.omp_set_num_threads(threads)
         scores, rows = self.index.search(queries, min(k, max(len(self), 1)))
-        if self._distance:
+        if self.metric == "l2":
             scores = -scores
         return hits_of(self.docids, scores, rows)
 

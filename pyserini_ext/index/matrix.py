@@ -34,7 +34,7 @@ class MatrixStore(VectorStore):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = self.folder = Path(path)
         for name in ("store.json", "vectors.npy", "docids.txt"):
             if not (self.path / name).is_file():
                 raise InputError(f"{self.path} is not a vector store: {name} is missing")
@@ -62,7 +62,7 @@ class MatrixStore(VectorStore):
         InputError
             If a byte has changed since the store was written.
         """
-        actual = checksum(self.path)
+        actual = checksum(self.folder)
         if actual != self.manifest["sha256"]:
             raise InputError(
                 f"{self.path} is damaged: sha256 is {actual}, store.json says "

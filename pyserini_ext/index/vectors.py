@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pyserini_ext.errors import InputError
-from pyserini_ext.hits import Hits, as_docids
+from pyserini_ext.hits import Docids, Hits, as_docids
 
 MISSING = ("error", "skip", "zero")
 """What to do about a docid without a vector."""
@@ -28,11 +27,14 @@ class VectorStore(ABC):
         Length of a vector.
     path : Path or None
         Where the store lies, for messages.
+    metric : {"ip", "l2"}
+        Inner product, or the negative squared distance of an index built for L2.
     """
 
     docids: np.ndarray
     dimension: int
     path: Path | None = None
+    metric: str = "ip"
 
     @abstractmethod
     def take(self, rows: np.ndarray) -> np.ndarray:
@@ -69,15 +71,14 @@ class VectorStore(ABC):
     def _row_of(self) -> dict[str, int]:
         rows = {docid: row for row, docid in enumerate(self.docids.tolist())}
         if len(rows) < len(self.docids):
-            seen = set[str]()
-            twice = next(d for d in self.docids if d in seen or seen.add(d))
+            twice = next(d for row, d in enumerate(self.docids) if rows[d] != row)
             raise InputError(
                 f"docid {twice!r} stands for several vectors in {self.path}; vectors can be "
                 "looked up only where docids are distinct: rebuild the index without duplicates"
             )
         return rows
 
-    def rows(self, docids: Sequence[str]) -> np.ndarray:
+    def rows(self, docids: Docids) -> np.ndarray:
         """Return the row of each docid, -1 where there is none.
 
         Returns
@@ -87,7 +88,7 @@ class VectorStore(ABC):
         get = self._row_of.get
         return np.fromiter((get(docid, -1) for docid in docids), np.int64, count=len(docids))
 
-    def vectors(self, docids: Sequence[str], missing: str = "error") -> np.ndarray:
+    def vectors(self, docids: Docids, missing: str = "error") -> np.ndarray:
         """Return the vectors of documents.
 
         Parameters
@@ -126,6 +127,22 @@ class VectorStore(ABC):
         vectors = np.zeros((len(rows), self.dimension), dtype=np.float32)
         vectors[~absent] = found
         return vectors
+
+    def similarity(self, query: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """Score documents as :meth:`search` does.
+
+        Parameters
+        ----------
+        query : ndarray of float32, shape (dimension,)
+        documents : ndarray of float32, shape (n, dimension)
+
+        Returns
+        -------
+        ndarray of float32, shape (n,)
+        """
+        if self.metric == "l2":
+            return -((documents - query) ** 2).sum(axis=1)
+        return documents @ query
 
     def check_queries(self, queries: np.ndarray) -> np.ndarray:
         """Return `queries` as contiguous float32 of shape (q, dimension), or say what is wrong."""
@@ -188,27 +205,24 @@ def open_vectors(path: str | Path, **options: Any) -> VectorStore:
     if (path / "store.json").is_file():
         from pyserini_ext.index.matrix import MatrixStore
 
-        return _open(MatrixStore, path, options, ())
+        _refuse(options, set(), path, "a vector store")
+        return MatrixStore(path)
     if (path / "index").is_file() and (path / "docid").is_file():
         from pyserini_ext.index.faiss_index import FaissStore
 
-        return _open(FaissStore, path, options, ("ef_search", "nprobe"))
+        _refuse(options, {"ef_search", "nprobe"}, path, "a FAISS index")
+        return FaissStore(path, **options)
     if any(path.glob("segments_*")):
         from pyserini_ext.index.lucene_vectors import LuceneVectorStore
 
-        return _open(LuceneVectorStore, path, options, ("ef_search",))
+        _refuse(options, {"ef_search"}, path, "a Lucene index")
+        return LuceneVectorStore(path, **options)
     raise InputError(
         f"{path} holds no vectors: expected a FAISS folder (index + docid), a Lucene vector index "
         "(segments_*) or a vector store (store.json). Build one with python -m pyserini_ext.encode"
     )
 
 
-def _open(
-    kind: type[VectorStore], path: Path, options: dict[str, Any], known: tuple[str, ...]
-) -> VectorStore:
-    for name, value in options.items():
-        if name not in known:
-            raise InputError(
-                f"{name}={value} does not apply to {path}, which is opened as {kind.__name__}"
-            )
-    return kind(path, **options)
+def _refuse(options: dict[str, Any], known: set[str], path: Path, kind: str) -> None:
+    for name in options.keys() - known:
+        raise InputError(f"{name}={options[name]} does not apply to {path}, which is {kind}")

@@ -1,0 +1,74 @@
+"""The JSON beside a run or an index: everything needed to make it again."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pyserini_ext.files import fingerprint, write_json
+
+DISTRIBUTIONS = (
+    "pyserini-ext",
+    "pyserini",
+    "pyjnius",
+    "numpy",
+    "faiss-cpu",
+    "torch",
+    "transformers",
+)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide about scores."""
+    found = {"python": platform.python_version()}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def record(
+    path: str | Path, arguments: Mapping[str, Any], inputs: Mapping[str, str | Path], **more: Any
+) -> Path:
+    """Write ``<path>.json``.
+
+    Parameters
+    ----------
+    path : str or Path
+        The run or index that was made.
+    arguments : mapping
+        Every option with its value, defaults included.
+    inputs : mapping
+        Role (``index``, ``topics`` …) to file or folder; those that exist are fingerprinted.
+    **more
+        Anything else worth keeping, e.g. timings.
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    target = Path(path).with_name(Path(path).name + ".json")
+    write_json(
+        target,
+        {
+            "made": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": sys.argv,
+            "arguments": dict(arguments),
+            "inputs": {
+                role: {"path": str(name), **(fingerprint(name) if Path(name).exists() else {})}
+                for role, name in inputs.items()
+            },
+            "versions": versions(),
+            "platform": platform.platform(),
+            **more,
+        },
+    )
+    return target

@@ -1,0 +1,151 @@
+"""Dense retrieval: an encoder for the queries, a vector store for the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyserini_ext.errors import InputError
+from pyserini_ext.hits import Docids, Hits
+from pyserini_ext.index.vectors import MISSING, VectorStore, open_vectors
+from pyserini_ext.run import Run
+from pyserini_ext.search.base import Searcher, check_batch
+
+
+class DenseSearcher(Searcher):
+    """Searches any vector store with any encoder.
+
+    Parameters
+    ----------
+    index : str, Path or VectorStore
+        A FAISS folder, a Lucene HNSW or flat vector index, a vector store of this package, or a
+        store that is open already.
+    encoder : str or object, optional
+        A registered name (``minilm``), a checkpoint folder or hub name, or any object with
+        ``encode(queries) -> float32 (n, dimension)``. It is loaded when the first query text
+        comes; without one only :meth:`search_vectors` works.
+    missing_vector : {"error", "skip", "zero"}
+        What to do when the vector of a document is looked up that has none.
+    ef_search, nprobe : int, optional
+        Passed to :func:`~pyserini_ext.index.vectors.open_vectors`.
+    **encoder_options
+        Passed to the encoder (``device``, ``batch_size`` …).
+
+    Examples
+    --------
+    >>> dense = DenseSearcher("indexes/npl.faiss", "minilm")  # doctest: +SKIP
+    >>> dense.search("measurement of dielectric constants", k=10)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        index: str | Path | VectorStore,
+        encoder: Any = None,
+        *,
+        missing_vector: str = "error",
+        ef_search: int | None = None,
+        nprobe: int | None = None,
+        **encoder_options: Any,
+    ) -> None:
+        if missing_vector not in MISSING:
+            raise InputError(f"missing_vector={missing_vector!r}; choose one of {MISSING}")
+        if isinstance(index, VectorStore):
+            self.store = index
+        else:
+            self.store = open_vectors(index, ef_search=ef_search, nprobe=nprobe)
+        self.missing_vector = missing_vector
+        self._encoder = encoder
+        self._encoder_options = encoder_options
+
+    @property
+    def encoder(self) -> Any:
+        """The encoder, loaded on first use."""
+        if isinstance(self._encoder, str | Path):
+            from pyserini_ext.encode import make_encoder
+
+            self._encoder = make_encoder(str(self._encoder), **self._encoder_options)
+        if self._encoder is None:
+            raise InputError("this DenseSearcher has no encoder; give one: encoder='minilm'")
+        return self._encoder
+
+    def encode(self, queries: Sequence[str]) -> np.ndarray:
+        """Encode queries.
+
+        Returns
+        -------
+        ndarray of float32, shape (len(queries), dimension)
+        """
+        return self.store.check_queries(self.encoder.encode(list(queries)))
+
+    def batch_search(
+        self, queries: Sequence[str], qids: Sequence[str], k: int = 10, threads: int = 1
+    ) -> Run:
+        """Encode the batch at once and search (see :meth:`Searcher.batch_search`)."""
+        check_batch(queries, qids, k, threads)
+        return self.search_vectors(self.encode(queries), qids, k, threads)
+
+    def search_vectors(
+        self, vectors: np.ndarray, qids: Sequence[str], k: int = 10, threads: int = 1
+    ) -> Run:
+        """Search with query vectors.
+
+        Parameters
+        ----------
+        vectors : ndarray of float32, shape (q, dimension)
+        qids : sequence of str, length q
+        k, threads : int
+
+        Returns
+        -------
+        Run
+        """
+        return Run(zip(qids, self.store.search(vectors, k, threads), strict=True))
+
+    def score(self, queries: Sequence[str], docids: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """Score given documents exactly (see :meth:`Searcher.score`)."""
+        return self.score_vectors(self.encode(queries), docids)
+
+    def score_vectors(
+        self, vectors: np.ndarray, docids: Sequence[Sequence[str]]
+    ) -> list[np.ndarray]:
+        """Score given documents for query vectors.
+
+        Parameters
+        ----------
+        vectors : ndarray of float32, shape (q, dimension)
+        docids : sequence of sequence of str, length q
+
+        Returns
+        -------
+        list of ndarray of float32
+            NaN for a document without vector under ``missing_vector="skip"``: there is no score,
+            and none is invented.
+        """
+        scores = []
+        for vector, wanted in zip(self.store.check_queries(vectors), docids, strict=True):
+            rows = self.store.rows(wanted)
+            if self.missing_vector != "skip" or (rows >= 0).all():
+                found = self.store.vectors(wanted, missing=self.missing_vector)
+                scores.append(self.store.similarity(vector, found))
+                continue
+            column = np.full(len(rows), np.nan, dtype=np.float32)
+            column[rows >= 0] = self.store.similarity(vector, self.store.take(rows[rows >= 0]))
+            scores.append(column)
+        return scores
+
+    def with_vectors(self, hits: Sequence[Hits]) -> list[Hits]:
+        """Return the lists without documents that have no vector, under the policy ``skip``."""
+        if self.missing_vector != "skip":
+            return list(hits)
+        return [h[self.store.rows(h.docids) >= 0] for h in hits]
+
+    def vectors(self, docids: Docids) -> np.ndarray:
+        """Look document vectors up under this searcher's policy for missing ones."""
+        return self.store.vectors(docids, missing=self.missing_vector)
+
+    def close(self) -> None:
+        """Close the vector store."""
+        self.store.close()

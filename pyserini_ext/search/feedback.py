@@ -1,0 +1,196 @@
+"""Dense retrieval with pseudo-relevance feedback, interpolated with a sparse side where wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pyserini_ext.errors import InputError
+from pyserini_ext.fusion.interpolation import Interpolation
+from pyserini_ext.hits import Hits
+from pyserini_ext.search.base import Searcher
+from pyserini_ext.search.dense import DenseSearcher
+from pyserini_ext.search.staged import FirstRound, StagedSearcher, rule_of
+
+WHEN = ("before", "after", "both")
+"""When the sparse side is interpolated: see :class:`FeedbackSearcher`."""
+
+
+class FeedbackSearcher(StagedSearcher):
+    """Retrieves, refines the query vectors from the top documents, and retrieves again.
+
+    Parameters
+    ----------
+    dense : DenseSearcher
+    feedback : object
+        A method such as :class:`~pyserini_ext.feedback.vector.Rocchio`: ``depth`` and
+        ``refine(queries, vectors, feedback, store)``.
+    sparse : Searcher, optional
+        Needed for interpolation.
+    interpolate : {"before", "after", "both"}, optional
+        ``before``: the feedback documents come from the interpolated list; ``after``: the second
+        dense list is interpolated; ``both``: both (Li et al., "To Interpolate or not to
+        Interpolate", SIGIR 2022, section 3).
+    rule : Interpolation, optional
+    alpha : float, optional
+        Short for ``rule=Interpolation(alpha)``.
+    iterations : int
+        Rounds of feedback; each starts from the vector of the last one.
+    renormalise : bool
+        Scale refined vectors to unit length, for encoders whose vectors have it.
+    dense_hits, sparse_hits : int, optional
+        Depth of the lists that are interpolated; as deep as the result by default.
+
+    Raises
+    ------
+    InputError
+        If the arguments contradict each other.
+
+    Notes
+    -----
+    A query that retrieves nothing in the first round keeps its vector.
+
+    Examples
+    --------
+    >>> FeedbackSearcher(dense, Rocchio(depth=5), sparse=bm25, interpolate="both")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        dense: DenseSearcher,
+        feedback: Any,
+        sparse: Searcher | None = None,
+        interpolate: str | None = None,
+        rule: Interpolation | None = None,
+        *,
+        alpha: float | None = None,
+        iterations: int = 1,
+        renormalise: bool = False,
+        dense_hits: int | None = None,
+        sparse_hits: int | None = None,
+    ) -> None:
+        super().__init__(dense, sparse, rule_of(rule, alpha), dense_hits, sparse_hits)
+        if interpolate is not None and interpolate not in WHEN:
+            raise InputError(f"interpolate={interpolate!r}; choose one of {', '.join(WHEN)}")
+        if (sparse is None) != (interpolate is None):
+            raise InputError(
+                "interpolation needs both a sparse searcher and when to use it: "
+                "sparse=BM25Searcher(…), interpolate='before', 'after' or 'both'"
+            )
+        if interpolate is None and (rule is not None or alpha is not None):
+            raise InputError("rule or alpha was given without interpolate; it would be ignored")
+        if iterations < 1:
+            raise InputError(f"iterations is {iterations}; it must be at least 1")
+        if not isinstance(dense, DenseSearcher):
+            raise InputError(
+                f"feedback refines query vectors, which {type(dense).__name__} has not; "
+                "give a DenseSearcher"
+            )
+        self.searcher, self.feedback = dense, feedback
+        self.before = interpolate in ("before", "both")
+        self.after = interpolate in ("after", "both")
+        self.iterations, self.renormalise = iterations, renormalise
+
+    def first_round(
+        self, queries: Sequence[str], qids: Sequence[str], k: int, threads: int
+    ) -> FirstRound:
+        """Encode, and retrieve what no weight changes (see :meth:`StagedSearcher.first_round`)."""
+        vectors = self.searcher.encode(queries)
+        depth = (self.dense_hits or k) if self.before else self.feedback.depth
+        dense = self.searcher.search_vectors(vectors, qids, depth, threads)
+        sparse = None
+        if self.sparse is not None:
+            run = self.sparse.batch_search(queries, qids, self.sparse_hits or k, threads)
+            sparse = list(run.values())
+        return FirstRound(queries, qids, vectors, list(dense.values()), sparse)
+
+    def stages(
+        self, first: FirstRound, rule: Interpolation, k: int, threads: int, every: bool = False
+    ) -> dict[str, list[Hits]]:
+        """Refine, retrieve again and interpolate (see :meth:`StagedSearcher.stages`)."""
+        assert first.vectors is not None
+        assert first.dense is not None
+        found: dict[str, list[Hits]] = {}
+        if every:
+            found["dense"] = self._retrieve(first, first.vectors, k, threads)
+            if first.sparse is not None:
+                found["sparse"] = first.sparse
+        vectors, dense = first.vectors, first.dense
+        for iteration in range(1, self.iterations + 1):
+            suffix = "" if self.iterations == 1 else f"-{iteration}"
+            if self.before:
+                dense = self._interpolate(first, vectors, dense, rule, k)
+                if every:
+                    found[f"before{suffix}"] = dense
+            vectors = self.refine(first.queries, vectors, dense)
+            last = iteration == self.iterations
+            depth = (self.dense_hits or k) if last or self.before else self.feedback.depth
+            if last and not self.after:
+                depth = k
+            dense = self._retrieve(first, vectors, depth, threads)
+            if every or (last and not self.after):
+                found[f"feedback{suffix}"] = dense
+        if self.after:
+            found["after"] = self._interpolate(first, vectors, dense, rule, k)
+        return found
+
+    def refine(
+        self, queries: Sequence[str], vectors: np.ndarray, feedback: Sequence[Hits]
+    ) -> np.ndarray:
+        """Refine query vectors from the top documents of ranked lists.
+
+        Parameters
+        ----------
+        queries : sequence of str
+        vectors : ndarray of float32, shape (q, dimension)
+        feedback : sequence of Hits, length q
+
+        Returns
+        -------
+        ndarray of float32, shape (q, dimension)
+        """
+        feedback = [hits.head(self.feedback.depth) for hits in self.searcher.with_vectors(feedback)]
+        refined = np.array(vectors, dtype=np.float32)
+        asked = [i for i, hits in enumerate(feedback) if len(hits)]
+        if asked:
+            answer = self.feedback.refine(
+                [queries[i] for i in asked],
+                vectors[asked],
+                [feedback[i] for i in asked],
+                self.searcher,
+            )
+            refined[asked] = self._checked(answer, (len(asked), vectors.shape[1]))
+        if self.renormalise:
+            lengths = np.linalg.norm(refined, axis=1, keepdims=True)
+            refined /= np.where(lengths == 0, 1, lengths)
+        return refined
+
+    def _checked(self, answer: Any, shape: tuple[int, int]) -> np.ndarray:
+        """Refuse what a feedback method must not return, naming the method."""
+        answer = np.asarray(answer, dtype=np.float32)
+        name = type(self.feedback).__name__
+        if answer.shape != shape:
+            raise InputError(
+                f"feedback method {name} returned vectors of shape {answer.shape}, not {shape}"
+            )
+        if not np.isfinite(answer).all():
+            raise InputError(f"feedback method {name} returned a vector that is not finite")
+        return answer
+
+    def _retrieve(self, first: FirstRound, vectors: np.ndarray, k: int, threads: int) -> list[Hits]:
+        return list(self.searcher.search_vectors(vectors, first.qids, k, threads).values())
+
+    def _interpolate(
+        self,
+        first: FirstRound,
+        vectors: np.ndarray,
+        dense: list[Hits],
+        rule: Interpolation,
+        k: int,
+    ) -> list[Hits]:
+        def score(docids: Sequence[Sequence[str]]) -> list[np.ndarray]:
+            return self.searcher.score_vectors(vectors, docids)
+
+        return self.interpolate(first, dense, score, rule, k)
