@@ -6,6 +6,8 @@ import math
 import re
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from pyserini_ext.evaluate import (
 from pyserini_ext.evaluate.__main__ import main
 from pyserini_ext.evaluate.measures import QUERIES_AT_ONCE
 from pyserini_ext.evaluate.names import run_names
+from pyserini_ext.evaluate.plots import draw, png
 from pyserini_ext.evaluate.report import html
 from pyserini_ext.hits import Hits
 from pyserini_ext.run import Run
@@ -357,6 +360,70 @@ class TestOutput:
 
     def test_notebook_shows_the_table(self, result):
         assert "<table" in result._repr_html_()
+
+
+class TestPictures:
+    @pytest.mark.parametrize("queries", [1, 40, 400])
+    def test_any_number_of_queries_and_no_difference(self, queries):
+        qrels = {f"q{n}": {"d": 1} for n in range(queries)}
+        run = Run({q: Hits(["d"], [1.0]) for q in qrels})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            result = evaluate(qrels, {"a": run, "b": run}, ["RR@10"], "a")
+            figure = draw(result)
+            assert png(figure) == png(draw(result))
+        bars, scatter = figure.axes
+        assert bars.get_title(loc="left") == "b against a"
+        assert bars.get_ylabel() == "difference in RR@10"
+        assert scatter.get_xlabel() == "RR@10 of a"
+        assert [text.get_text() for text in bars.texts][:3] == [
+            "0 wins",
+            f"{queries} ties",
+            "0 losses",
+        ]
+
+    def test_nothing_to_compare(self):
+        with pytest.raises(InputError, match="need a baseline"):
+            draw(evaluate(QRELS, {"a": FIRST}, ["AP"], "a"))
+
+
+class TestDocumentation:
+    PAGE = Path(__file__).parent.parent / "docs" / "evaluate.md"
+
+    def blocks(self, language):
+        return re.findall(rf"```{language}\n(.*?)```", self.PAGE.read_text(), re.DOTALL)
+
+    @pytest.fixture
+    def folder(self, files):
+        (files / "topics.tsv").write_text("q1\tfirst question\nq3\tthird question\n")
+        FIRST.save(files / "runs" / "bm25.txt")
+        SECOND.save(files / "runs" / "dense.txt")
+        return files
+
+    def test_commands_run(self, folder):
+        blocks = self.blocks("bash")
+        assert len(blocks) == 2
+        for block in blocks:
+            script = block.replace("python ", f"{sys.executable} ", 1)
+            done = subprocess.run(["sh", "-ec", script], cwd=folder, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            assert "bm25" in done.stdout
+        for name in ("report.html", "wins.png", "deltas.tsv", "results.json"):
+            assert (folder / name).is_file()
+
+    def test_table_on_the_page_is_what_the_command_prints(self, collections_dir):
+        pool = collections_dir / "msmarco_dl_pool"
+        runs = [pool / "runs" / f"dl19.{name}.txt" for name in ("bm25", "splade", "tasb")]
+        measures = ["nDCG@10", "AP(rel=2)"]
+        result = evaluate(pool / "qrels.dl19.full.txt", runs, measures, "dl19.bm25")
+        table, _, _ = result.table().partition("\n\n")
+        assert f"```\n{table}\n```" in self.PAGE.read_text()
+
+    def test_notebook_code_runs(self, folder, monkeypatch, capsys):
+        monkeypatch.chdir(folder)
+        (block,) = self.blocks("python")
+        exec(block, {})
+        assert "| dense |" in capsys.readouterr().out
 
 
 class TestCommand:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # Okabe & Ito's palette: told apart under the common forms of colour blindness, and in grey.
 WIN, LOSS, TIED, INK, RULE = "#0072B2", "#D55E00", "#8A8A8A", "#222222", "#BBBBBB"
 
+TALLEST = 60_000
+"""Pixels: matplotlib draws no more than 65,536. Reached with more than a hundred runs."""
+
 SEPARATE_BARS = 150
 """More queries than this are drawn as one filled step instead of bars with gaps."""
 
@@ -45,18 +48,11 @@ def draw(result: Evaluation, runs: Sequence[str] | None = None) -> Any:
     runs = list(result.comparisons) if runs is None else list(runs)
     if not runs:
         raise InputError("wins and losses need a baseline and at least one other run; name both")
-    import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    style: Any = {
-        "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11,
-        "axes.edgecolor": RULE, "axes.labelcolor": INK, "text.color": INK,
-        "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
-        "axes.spines.right": False, "text.parse_math": False,
-    }  # fmt: skip
-    with mpl.rc_context(style):
+    with _style():
         layout = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12)
         figure = Figure(figsize=(10.5, 3.7 * len(runs)), layout=layout)
         FigureCanvasAgg(figure)
@@ -66,6 +62,18 @@ def draw(result: Evaluation, runs: Sequence[str] | None = None) -> Any:
             _differences(row[0], result, run, limits)
             _scatter(row[1], result, run)
     return figure
+
+
+def _style() -> Any:
+    """Return a context in which the user's own matplotlib settings have no say."""
+    import matplotlib.style
+
+    ours: Any = {
+        "axes.edgecolor": RULE, "axes.labelcolor": INK, "axes.titlesize": 11, "text.color": INK,
+        "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
+        "axes.spines.right": False, "text.parse_math": False,
+    }  # fmt: skip
+    return matplotlib.style.context(["default", ours])
 
 
 def _limits(result: Evaluation) -> tuple[float, float]:
@@ -146,10 +154,12 @@ def _short(name: str, length: int = 40) -> str:
     return name if len(name) <= length else f"{name[: length // 2]}…{name[-length // 2 + 1 :]}"
 
 
-def png(figure: Any, dots_per_inch: int = 144) -> bytes:
+def png(figure: Any, dots_per_inch: float = 144) -> bytes:
     """Return a figure as the bytes of a PNG file, the same bytes every time."""
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=dots_per_inch, metadata={"Software": None})
+    dots_per_inch = min(dots_per_inch, TALLEST / figure.get_figheight())
+    with _style():
+        figure.savefig(out, format="png", dpi=dots_per_inch, metadata={"Software": None})
     return out.getvalue()
 
 
