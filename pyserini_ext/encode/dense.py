@@ -25,7 +25,7 @@ DEFAULT_LENGTH = 512
 """Tokens of a text where neither the user nor the checkpoint says how many."""
 CPU_TOKENS = 4096
 """Tokens of a batch on the CPU: more leaves its caches."""
-LONG_JOB = 2000
+LONG_JOB = 20_000
 """Texts from which a progress bar is worth its line."""
 
 
