@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pyserini_ext.files import fingerprint, write_json
+from pyserini_ext.files import fingerprint
 
 DISTRIBUTIONS = (
     "pyserini-ext",
@@ -34,15 +34,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def record(
-    path: str | Path, arguments: Mapping[str, Any], inputs: Mapping[str, str | Path], **more: Any
-) -> Path:
-    """Write ``<path>.json``.
+def describe(
+    arguments: Mapping[str, Any], inputs: Mapping[str, str | Path], **more: Any
+) -> dict[str, Any]:
+    """Gather what it takes to make a run or an index again.
 
     Parameters
     ----------
-    path : str or Path
-        The run or index that was made.
     arguments : mapping
         Every option with its value, defaults included.
     inputs : mapping
@@ -52,23 +50,23 @@ def record(
 
     Returns
     -------
-    Path
-        The file written.
+    dict
+        Ready for JSON.
     """
-    target = Path(path).with_name(Path(path).name + ".json")
-    write_json(
-        target,
-        {
-            "made": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": sys.argv,
-            "arguments": dict(arguments),
-            "inputs": {
-                role: {"path": str(name), **(fingerprint(name) if Path(name).exists() else {})}
-                for role, name in inputs.items()
-            },
-            "versions": versions(),
-            "platform": platform.platform(),
-            **more,
+    return {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "arguments": dict(arguments),
+        "inputs": {
+            role: {"path": str(name), **(fingerprint(name) if Path(name).exists() else {})}
+            for role, name in inputs.items()
         },
-    )
-    return target
+        "versions": versions(),
+        "platform": platform.platform(),
+        **more,
+    }
+
+
+def beside(path: str | Path) -> Path:
+    """Return where the JSON of a run or an index lies: ``run.txt.json`` beside ``run.txt``."""
+    return Path(path).with_name(Path(path).name + ".json")

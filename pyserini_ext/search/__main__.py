@@ -1,0 +1,188 @@
+"""``python -m pyserini_ext.search``: dense retrieval, feedback and interpolation to a run file."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from pyserini_ext.errors import InputError, exit_on_input_error
+from pyserini_ext.files import write_json
+from pyserini_ext.fusion.interpolation import Interpolation, alpha_path
+from pyserini_ext.plugins import create
+from pyserini_ext.provenance import beside, describe
+from pyserini_ext.run import Run, RunWriter
+from pyserini_ext.search.base import Searcher
+from pyserini_ext.search.dense import DenseSearcher
+from pyserini_ext.search.options import existing, parse_args, prf_options, rules
+from pyserini_ext.search.staged import StagedSearcher
+from pyserini_ext.topics import load_topics
+
+
+def build(args: argparse.Namespace) -> Searcher:
+    """Put the searcher together that the options describe."""
+    sparse = _sparse(args) if args.sparse_index else None
+    if not args.index:
+        assert sparse is not None
+        return sparse
+    # The feedback method is made first: a wrong parameter of it should not cost loading an index.
+    feedback = create("feedback", args.prf, **prf_options(args)) if args.prf else None
+    dense = _dense(args)
+    if feedback is not None:
+        from pyserini_ext.search.feedback import FeedbackSearcher
+
+        return FeedbackSearcher(
+            dense,
+            feedback,
+            sparse,
+            args.interpolate,
+            rules(args)[0] if args.interpolate else None,
+            iterations=args.prf_iterations or 1,
+            renormalise=bool(args.prf_renormalise),
+            dense_hits=args.dense_hits,
+            sparse_hits=args.sparse_hits,
+        )
+    if sparse is not None:
+        from pyserini_ext.search.staged import InterpolatedSearcher
+
+        return InterpolatedSearcher(
+            dense,
+            sparse,
+            rules(args)[0],
+            dense_hits=args.dense_hits,
+            sparse_hits=args.sparse_hits,
+        )
+    return dense
+
+
+def _given(args: argparse.Namespace, **names: str) -> dict[str, object]:
+    """Return the options that were given, under the names that their owner knows."""
+    values = {ours: getattr(args, theirs) for ours, theirs in names.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _dense(args: argparse.Namespace) -> DenseSearcher:
+    from pyserini_ext.encode import make_encoder
+
+    encoder = make_encoder(
+        args.encoder,
+        **_given(
+            args,
+            device="device",
+            pooling="pooling",
+            normalise="l2_norm",
+            query_prefix="query_prefix",
+            max_length="max_length",
+        ),
+    )
+    options = _given(args, ef_search="ef_search", nprobe="nprobe", missing_vector="missing_vector")
+    return create("searcher", "dense", index=args.index, encoder=encoder, **options)
+
+
+def _sparse(args: argparse.Namespace) -> Searcher:
+    options = _given(
+        args, k1="k1", b="b", language="language", encoder="sparse_encoder", min_idf="min_idf"
+    )
+    return create("searcher", args.sparse_searcher or "bm25", index=args.sparse_index, **options)
+
+
+class Output:
+    """The run files of one command, of every stage and weight, written batch by batch.
+
+    Parameters
+    ----------
+    args : Namespace
+    stack : ExitStack
+        Closes the files: all of them appear when it closes well, none when it does not.
+    """
+
+    def __init__(self, args: argparse.Namespace, stack: ExitStack) -> None:
+        self.args, self.stack = args, stack
+        self.writers: dict[Path, RunWriter] = {}
+
+    def path(self, stage: str | None, alpha: float | None) -> Path:
+        """Return the file of a stage (``None``: the result) under a weight."""
+        path = Path(self.args.output)
+        if stage is not None:
+            path = path.with_name(f"{path.stem}.{stage}{path.suffix}")
+        return path if alpha is None else alpha_path(path, alpha, len(self.args.alpha or [0.5]))
+
+    def write(self, stages: Mapping[str, Run], alpha: float, first: bool) -> None:
+        """Write one batch under one weight; stages without a weight come with the first."""
+        *earlier, result = stages
+        for stage in earlier if self.args.save_stages else ():
+            weighted = stage not in ("dense", "sparse")
+            if weighted or first:
+                self._write(self.path(stage, alpha if weighted else None), stages[stage])
+        self._write(self.path(None, alpha), stages[result])
+
+    def _write(self, path: Path, run: Run) -> None:
+        if path not in self.writers:
+            writer = RunWriter(path, format=self.args.output_format, tag=self.args.tag)
+            self.writers[path] = self.stack.enter_context(writer)
+        for qid, hits in run.items():
+            self.writers[path].write(qid, hits.without([qid]) if self.args.remove_query else hits)
+
+
+def search_batch(
+    searcher: Searcher,
+    queries: Sequence[str],
+    qids: Sequence[str],
+    args: argparse.Namespace,
+    weights: Sequence[Interpolation],
+) -> list[Mapping[str, Run]]:
+    """Return, for each weight, the runs by stage of one batch."""
+    if isinstance(searcher, StagedSearcher):
+        return list(
+            searcher.batch_stages(
+                queries, qids, args.hits, args.threads, weights, every=args.save_stages
+            )
+        )
+    return [{"result": searcher.batch_search(queries, qids, args.hits, args.threads)}]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    args = parse_args(argv)
+    started = time.perf_counter()
+    topics = load_topics(args.topics)
+    searcher = build(args)
+    if args.save_stages and not isinstance(searcher, StagedSearcher):
+        raise InputError("--save-stages: this search has a single stage; leave the option out")
+    weights = rules(args)
+    ready = time.perf_counter()
+
+    from tqdm import tqdm
+
+    qids = list(topics)
+    with ExitStack() as stack:
+        output = Output(args, stack)
+        bar = stack.enter_context(
+            tqdm(total=len(qids), unit="query", disable=True if args.quiet else None)
+        )
+        for start in range(0, len(qids), args.batch_size):
+            batch = qids[start : start + args.batch_size]
+            queries = [topics[qid] for qid in batch]
+            found = search_batch(searcher, queries, batch, args, weights)
+            for number, (stages, rule) in enumerate(zip(found, weights, strict=True)):
+                output.write(stages, rule.alpha, first=number == 0)
+            bar.update(len(batch))
+    finished = time.perf_counter()
+
+    record = describe(
+        vars(args),
+        {"topics": args.topics, **existing(args)},
+        queries=len(qids),
+        runs=[str(path) for path in output.writers],
+        seconds={"start": round(ready - started, 3), "search": round(finished - ready, 3)},
+    )
+    for rule in weights:
+        write_json(beside(output.path(None, rule.alpha)), record)
+    for path in output.writers:
+        print(path)
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)
