@@ -129,12 +129,13 @@ def _texts() -> Iterator[tuple[str, str]]:
 def _modules() -> Iterator[tuple[str, types.ModuleType]]:
     """Yield the public modules that can be imported here, by public name."""
     names = sorted(n for n in sys.stdlib_module_names if _is_public(n) and n not in EXCLUDED)
+    absent = []
     while names:
         name = names.pop(0)
         try:
             module = importlib.import_module(name)
-        except (ImportError, OSError) as error:
-            print(f"left out {name}: {error}", file=sys.stderr)
+        except (ImportError, OSError):
+            absent.append(name)
             continue
         yield name, module
         if name == "os":
@@ -143,6 +144,7 @@ def _modules() -> Iterator[tuple[str, types.ModuleType]]:
             child = f"{name}.{info.name}"
             if _is_public(info.name) and not {child, info.name} & EXCLUDED:
                 names.append(child)
+    print(f"modules that cannot be imported here: {', '.join(absent) or 'none'}", file=sys.stderr)
 
 
 def _is_public(name: str) -> bool:
