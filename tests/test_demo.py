@@ -3,12 +3,16 @@
 import importlib.util
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from pyserini_ext.errors import InputError
+from pyserini_ext.run import Run
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo"
 
@@ -122,3 +126,123 @@ def test_judgements_of_absent_documents_are_reported_and_their_queries_dropped(b
     topics, qrels = left.save(tmp_path)
     assert topics.read_text("utf-8").startswith("1\tsplit a path into directory and file name\n")
     assert "2 0 str.strip 2\n" in qrels.read_text("utf-8")
+
+
+@pytest.fixture
+def demo(tmp_path, monkeypatch):
+    """A demonstration whose commands only make the folder they are asked for."""
+    monkeypatch.syspath_prepend(str(DEMO))
+    run = load("run")
+    made = run.Demo(tmp_path, "minilm")
+    made.corpus.parent.mkdir()
+    made.corpus.write_text('{"id": "a"}\n', "utf-8")
+    made.commands = []
+    made.status = 0
+
+    def command(line):
+        made.commands.append(line)
+        folder = Path(line[line.index("--output" if "--output" in line else "--index") + 1])
+        folder.mkdir(exist_ok=True)
+        (folder / f"file{len(made.commands)}").touch()
+        return subprocess.CompletedProcess(line, made.status)
+
+    monkeypatch.setattr(run.subprocess, "run", command)
+    return made
+
+
+def test_indexes_are_made_once_and_again_only_for_another_input(demo, capsys):
+    demo.index()
+    assert [line[2] for line in demo.commands] == ["pyserini_ext", "pyserini_ext.encode"]
+    demo.index()
+    assert len(demo.commands) == 2
+    assert capsys.readouterr().out.count("is up to date") == 2
+
+    demo.corpus.write_text('{"id": "b"}\n', "utf-8")
+    demo.index()
+    assert len(demo.commands) == 4
+    assert [file.name for file in demo.faiss.iterdir()] == ["file4"]
+
+
+def test_another_model_makes_the_dense_index_again_but_not_the_inverted_one(demo):
+    demo.index()
+    demo.model = "tas-b"
+    demo.index()
+    assert [line[2] for line in demo.commands[2:]] == ["pyserini_ext.encode"]
+
+
+def test_an_interrupted_encoding_goes_on_with_the_files_it_left(demo):
+    demo.status = 1
+    with pytest.raises(InputError, match="failed with status 1"):
+        demo.index()
+    demo.status = 0
+    demo.index()
+    assert {file.name for file in demo.lucene.iterdir()} == {"file1", "file2"}
+
+
+def test_a_folder_made_by_somebody_else_is_not_removed(demo):
+    demo.lucene.mkdir()
+    (demo.lucene / "precious").touch()
+    with pytest.raises(InputError, match="was not made by this demonstration"):
+        demo.index()
+    assert (demo.lucene / "precious").exists()
+
+
+def test_help_of_the_demonstration_imports_neither_torch_nor_pyserini():
+    code = (
+        "import runpy, sys; sys.argv = ['run.py', '--help']\n"
+        f"sys.path.insert(0, {str(DEMO)!r})\n"
+        "try: runpy.run_path(sys.path[0] + '/run.py', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(*{'torch', 'jnius', 'pyserini'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""
+
+
+SMALL = """
+import collection, json, judgements, run, sys
+
+build = collection.build
+
+def small(output):
+    build(output)
+    qrels = judgements.select(judgements.docids(output)).qrels
+    judged = {docid for grades in qrels.values() for docid in grades}
+    lines = [line for line in output.open(encoding="utf-8") if json.loads(line)["id"] in judged]
+    output.write_text("".join(lines), encoding="utf-8")
+    return len(lines)
+
+collection.build = small
+sys.argv = ["run.py"]
+run.main()
+"""
+"""The demonstration over nothing but the judged documents, so that it takes seconds."""
+
+
+@pytest.mark.slow
+def test_demonstration_makes_runs_table_and_report_with_commands_that_repeat(minilm_path, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": f"{DEMO}{os.pathsep}{os.environ.get('PYTHONPATH')}"}
+
+    def python(*arguments):
+        command = [sys.executable, *arguments]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    shown = python("-c", SMALL)
+    names = ["bm25", "dense", "average", "rocchio", "interpolated", "before", "after", "both"]
+    runs = {name: Run.read(tmp_path / "demo" / "runs" / f"{name}.txt") for name in names}
+    assert {len(run) for run in runs.values()} <= {99, 100}  # BM25 may find nothing for a query
+    table = [line.split()[0] for line in shown.partition("nDCG@10  ")[2].splitlines()[2:10]]
+    assert table == names
+    assert "<html" in (tmp_path / "demo" / "report.html").read_text("utf-8")
+
+    again = python("-c", SMALL)
+    assert again.count("is up to date") == 2
+    command = next(line for line in shown.splitlines() if "--interpolate both" in line)
+    python(*shlex.split(command.replace("runs/both.txt", "repeated.txt"))[2:])
+    assert (tmp_path / "demo" / "repeated.txt").read_bytes() == (
+        tmp_path / "demo" / "runs" / "both.txt"
+    ).read_bytes()
