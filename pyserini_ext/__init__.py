@@ -26,7 +26,7 @@ _HOMES = {
     "Hits": "hits",
     "ImpactSearcher": "search.sparse",
     "InputError": "errors",
-    "InterpolatedSearcher": "search.interpolated",
+    "InterpolatedSearcher": "search.staged",
     "Interpolation": "fusion.interpolation",
     "PyseriniSearcher": "search.sparse",
     "Rocchio": "feedback.vector",
@@ -37,7 +37,7 @@ _HOMES = {
     "open_vectors": "index.vectors",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -80,7 +80,8 @@ class Plugin:
             # An instance inherits its class's docstring, which does not describe the instance.
             own = inspect.isclass(found) or inspect.isroutine(found)
             text = (found.__doc__ if own else vars(type(found)).get("__doc__")) or ""
-        return next(iter(inspect.cleandoc(text).splitlines()), "").rstrip(".")
+        first = next(iter(inspect.cleandoc(text).splitlines()), "")
+        return first.replace("``", "").rstrip(".")
 
     @property
     def available(self) -> bool:
@@ -176,15 +177,12 @@ def create(kind: str, name: str, /, **options: Any) -> Any:
     Raises
     ------
     InputError
-        When the plugin is not available here, does not take one of the options, or needs one that
-        was not given; the message says what it takes.
+        When the plugin does not take one of the options or needs one that was not given (the
+        message says what it takes), or what it needs is not installed (the message is its
+        ``install_hint()``).
     """
     plugin = find(kind, name)
     factory = plugin.load()
-    if not plugin.available:
-        raise InputError(
-            f"{kind} {name!r} is not available here: {plugin.install_hint or 'no hint'}"
-        )
     taken = parameters(factory)
     if taken is not None:
         shown = ", ".join(_shown(taken)) or "no options"
@@ -197,7 +195,17 @@ def create(kind: str, name: str, /, **options: Any) -> Any:
         for option, parameter in taken.items():
             if parameter.default is parameter.empty and option not in options:
                 raise InputError(f"{kind} {name!r} needs the option {option!r}; it takes {shown}")
-    return factory(**options)
+    try:
+        return factory(**options)
+    except InputError:
+        raise
+    except (ImportError, OSError) as error:
+        # Most often what it needs is not installed; its own hint says what.
+        if plugin.available or not plugin.install_hint:
+            raise
+        raise InputError(
+            f"{kind} {name!r} cannot be made: {error}; {plugin.install_hint}"
+        ) from error
 
 
 def parameters(factory: Any) -> dict[str, inspect.Parameter] | None:
