@@ -127,12 +127,13 @@ def _hybrid(sparse: Hits, dense: Hits, alpha: float, normalised: bool) -> Hits:
     """Follow ``HybridSearcher._hybrid_results`` of Pyserini to the last bit.
 
     There the sparse score is a Python float and the dense one a NumPy float32, so that the sparse
-    term is computed in float64, rounded to float32 and only then added. Where a list has no spread
+    term is computed in float64, rounded to float32 and only then added (without dense hits all is
+    float64 to the end). Where a list has no spread
     Pyserini divides by zero; here its normalised scores are 0.
     """
     place = {docid: i for i, docid in enumerate(dict.fromkeys([*sparse.docids, *dense.docids]))}
     columns: list[np.ndarray] = []
-    for hits, dtype in ((sparse, np.float64), (dense, np.float32)):
+    for hits, dtype in ((sparse, np.float64), (dense, np.float32 if len(dense) else np.float64)):
         column: np.ndarray = np.empty(len(place), dtype=dtype)
         own = hits.scores.astype(dtype) if len(hits) else np.array([0, 1], dtype=dtype)
         low, high = own.min(), own.max()
@@ -142,8 +143,8 @@ def _hybrid(sparse: Hits, dense: Hits, alpha: float, normalised: bool) -> Hits:
             column -= (low + high) / 2
             column = column / (high - low) if high > low else np.zeros_like(column)
         columns.append(column)
-    scores = (alpha * columns[0]).astype(np.float32) + columns[1].astype(np.float32)
-    return Hits(list(place), scores)
+    scores = (alpha * columns[0]).astype(columns[1].dtype) + columns[1]
+    return Hits(list(place), scores.astype(np.float32))
 
 
 def alpha_path(path: str | Path, alpha: float, alphas: int) -> Path:
