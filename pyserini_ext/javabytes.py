@@ -6,15 +6,12 @@ or strings is converted element by element, and a hit read through pyjnius costs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 
-from pyserini_ext.hits import Hits, as_docids
+from pyserini_ext.hits import Docids, Hits, as_docids
 
 
-def pack_strings(strings: Sequence[str]) -> bytes:
+def pack_strings(strings: Docids) -> bytes:
     """Pack strings: their number, their lengths in bytes (int32), their UTF-8."""
     # A lone surrogate has no UTF-8 and is in no index.
     encoded = [string.encode("utf-8", errors="replace") for string in strings]

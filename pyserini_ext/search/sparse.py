@@ -15,6 +15,9 @@ from pyserini_ext.hits import Hits
 from pyserini_ext.run import Run
 from pyserini_ext.search.base import Searcher, check_batch
 
+MOST = 2**31 - 2
+"""No Lucene index holds more documents."""
+
 
 class BM25Searcher(Searcher):
     """BM25 over a Lucene index, with the ranks and scores of Pyserini's ``LuceneSearcher``.
@@ -74,7 +77,7 @@ class BM25Searcher(Searcher):
         check_batch(queries, qids, k, threads)
         with jvm.java_errors():
             message = self._java.search(
-                javabytes.pack_strings(queries), int(k), int(threads), self.adjust_ties
+                javabytes.pack_strings(queries), min(int(k), MOST), int(threads), self.adjust_ties
             )
         hits = javabytes.ranked(javabytes.unpack_hits(message, len(queries)))
         return Run(zip(qids, hits, strict=True), tag="bm25")
@@ -164,9 +167,11 @@ class PyseriniSearcher(Searcher):
     Parameters
     ----------
     searcher : object
-        Such as ``LuceneSearcher``, ``LuceneImpactSearcher``, ``FaissSearcher``,
-        ``LuceneHnswDenseSearcher`` or ``HybridSearcher``. Without a ``batch_search`` its
-        ``search`` is called for each query.
+        Such as ``LuceneSearcher``, ``LuceneImpactSearcher``, ``FaissSearcher`` or
+        ``LuceneHnswDenseSearcher``. Without a ``batch_search`` its ``search`` is called for each
+        query.
+    **options
+        Given to each call, such as ``k0=1000, alpha=0.1`` for a ``HybridSearcher``.
 
     Raises
     ------
@@ -174,13 +179,13 @@ class PyseriniSearcher(Searcher):
         If the object has no ``search``.
     """
 
-    def __init__(self, searcher: Any) -> None:
+    def __init__(self, searcher: Any, **options: Any) -> None:
         if not callable(getattr(searcher, "search", None)):
             raise InputError(
                 f"{type(searcher).__name__} has no method search(query, k); give a searcher of "
                 "Pyserini or of pyserini-ext"
             )
-        self.searcher = searcher
+        self.searcher, self.options = searcher, options
 
     def batch_search(
         self, queries: Sequence[str], qids: Sequence[str], k: int = 10, threads: int = 1
@@ -190,11 +195,11 @@ class PyseriniSearcher(Searcher):
         queries, qids = list(queries), list(qids)
         batch = getattr(self.searcher, "batch_search", None)
         if callable(batch):
-            found = batch(queries, qids, k=k, threads=threads)
+            found = batch(queries, qids, k=k, threads=threads, **self.options)
             # A dictionary without some query stands for one without hits.
             return Run((qid, Hits.from_pyserini(found.get(qid, ()))) for qid in qids)
         return Run(
-            (qid, Hits.from_pyserini(self.searcher.search(query, k=k)))
+            (qid, Hits.from_pyserini(self.searcher.search(query, k=k, **self.options)))
             for qid, query in zip(qids, queries, strict=True)
         )
 

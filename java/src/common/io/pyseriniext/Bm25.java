@@ -97,7 +97,15 @@ public final class Bm25 implements Closeable {
   }
 
   private Query query(String text) {
-    return new BagOfWordsQueryGenerator().buildQuery(Constants.CONTENTS, analyzer, text);
+    try {
+      return new BagOfWordsQueryGenerator().buildQuery(Constants.CONTENTS, analyzer, text);
+    } catch (IndexSearcher.TooManyClauses error) {
+      throw new IllegalArgumentException(
+          String.format(
+              "the query \"%.60s…\" has more than %d different terms, which is Lucene's limit;"
+                  + " shorten it",
+              text, IndexSearcher.getMaxClauseCount()));
+    }
   }
 
   private void adjust(float[] scores, Query query, String text) throws IOException {
