@@ -1,0 +1,50 @@
+# Everything runs in .venv, made from pyproject.toml and constraints.txt; nothing else is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYSERINI2 := 2.3.0
+
+.PHONY: help demo test test-pyserini2 lint types check bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' \
+	  | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: $(PYTHON) is older than Python 3.11; use make PYTHON=python3.11 …" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt torch
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[test]'
+	touch $@
+
+demo: $(READY)  ## index and search the standard library's documentation, eight ways
+	$(BIN)/python examples/demo/run.py
+
+test: $(READY)  ## run the tests
+	$(BIN)/python -m pytest
+
+test-pyserini2: $(READY) build/pyserini-$(PYSERINI2)/pyserini  ## the tests against Pyserini 2.x
+	PYTHONPATH=build/pyserini-$(PYSERINI2) $(BIN)/python -m pytest
+
+# Pyserini 2.x asks for Python 3.12, but its source distribution runs on 3.11 when it lies first on
+# the path; so one machine can test both.
+build/pyserini-$(PYSERINI2)/pyserini: | $(READY)
+	mkdir -p build/download build/pyserini-$(PYSERINI2)
+	$(BIN)/python -m pip download -q --no-deps --no-binary :none: --ignore-requires-python \
+	  -d build/download pyserini==$(PYSERINI2)
+	tar -xf build/download/pyserini-$(PYSERINI2).tar.gz --strip-components=1 \
+	  -C build/pyserini-$(PYSERINI2)
+
+lint: $(READY)  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy
+	$(BIN)/mypy
+
+check: lint types test  ## what CI runs
+
+clean:  ## remove everything that was made here
+	rm -rf $(VENV) build dist demo .pytest_cache .ruff_cache .mypy_cache
