@@ -9,7 +9,7 @@ import numpy as np
 SLACK = 0.1
 """A batch's shortest sequence may be this share shorter than its longest."""
 
-FEWEST_TOKENS = 1024
+FEWEST_TOKENS = 256
 """A batch smaller than this takes longer sequences in than `SLACK` allows: below it the fixed
 cost of a forward pass exceeds that of the padding."""
 

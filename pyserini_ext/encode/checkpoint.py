@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle  # only to name the error that torch raises
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from pyserini_ext.errors import InputError
 
@@ -39,7 +41,7 @@ def load_model(checkpoint: str, trust_remote_code: bool = False) -> tuple[Any, A
         In one line, if there is no such checkpoint, it cannot be fetched, or its weights are not
         those of the model it claims to be.
     """
-    _check_folder(checkpoint)
+    _check_place(checkpoint)
     with _quiet(), _one_line(checkpoint):
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             checkpoint, trust_remote_code=trust_remote_code
@@ -75,7 +77,7 @@ def load_ance(checkpoint: str) -> tuple[Any, Any, torch.nn.Module, int]:
     tuple of (RobertaModel, PreTrainedTokenizer, Module, int)
         The module is the head, the number the dimension of what it gives.
     """
-    _check_folder(checkpoint)
+    _check_place(checkpoint)
     with _quiet(), _one_line(checkpoint):
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
         config = transformers.AutoConfig.from_pretrained(checkpoint)
@@ -119,6 +121,7 @@ def sentence_transformers_settings(checkpoint: str) -> dict[str, Any]:
     InputError
         If it needs a module that is not supported here.
     """
+    _check_place(checkpoint)
     modules = _json(checkpoint, "modules.json")
     if modules is None:
         return {}
@@ -176,13 +179,17 @@ def _pooling(checkpoint: str, config: dict[str, Any] | None) -> str:
     return known[chosen[0]]
 
 
-def _check_folder(checkpoint: str) -> None:
+def _check_place(checkpoint: str) -> None:
     path = Path(checkpoint)
     if path.is_dir() and not (path / "config.json").is_file():
         raise InputError(f"{checkpoint} is not a checkpoint: the folder has no config.json")
     looks_like_path = path.is_absolute() or checkpoint.startswith((".", "~"))
     if not path.is_dir() and (looks_like_path or checkpoint.count("/") > 1):
         raise InputError(f"no such checkpoint folder: {checkpoint}")
+    if not path.is_dir():
+        # A missing file of the hub is no error below, so whether it can be reached is asked here.
+        with _quiet(), _one_line(checkpoint):
+            transformers.utils.cached_file(checkpoint, "config.json")
 
 
 def _weights(checkpoint: str) -> dict[str, torch.Tensor]:
@@ -218,7 +225,12 @@ def _one_line(checkpoint: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{checkpoint} has weights that could run code when loaded, or are damaged; get the "
+            "checkpoint as safetensors"
+        ) from error
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"cannot load the checkpoint {checkpoint}: {_reason(error)}") from error
 
 

@@ -23,7 +23,7 @@ from pyserini_ext.errors import InputError
 DTYPES = ("float32", "bfloat16", "float16")
 DEFAULT_LENGTH = 512
 """Tokens of a text where neither the user nor the checkpoint says how many."""
-CPU_TOKENS = 4096
+CPU_TOKENS = 2048
 """Tokens of a batch on the CPU: more leaves its caches."""
 LONG_JOB = 20_000
 """Texts from which a progress bar is worth its line."""
