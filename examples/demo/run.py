@@ -179,18 +179,25 @@ class Demo:
             f"  python -m pyserini_ext.search {dense} \\\n"
             f"    --sparse-index {quote(self.lucene)} --interpolate --alpha 0.2 0.4 0.6 0.8 \\\n"
             f"    --topics {quote(self.topics)} --hits 100"
-            f" --output {quote(self.runs / 'grid.txt')}\n"
-            "Pyserini's own command with an encoder it does not have:\n"
-            f"  python -m pyserini_ext pyserini.search.faiss --index {quote(self.faiss)} \\\n"
-            f"    --encoder-class minilm --topics {quote(self.topics)}"
-            f" --output {quote(self.runs / 'pyserini.txt')}\n"
+            f" --output {quote(self.runs / 'grid.txt')}"
+        )
+        if "/" not in self.model:
+            print(
+                "Pyserini's own command with an encoder it does not have:\n"
+                f"  python -m pyserini_ext pyserini.search.faiss --index {quote(self.faiss)} \\\n"
+                f"    --encoder-class {self.model} --topics {quote(self.topics)}"
+                f" --output {quote(self.runs / 'pyserini.txt')}"
+            )
+        print(
             "From a notebook:\n"
             "  import pyserini_ext as px\n"
             f"  dense = px.DenseSearcher({str(self.faiss)!r}, encoder={self.model!r})\n"
             "  rocchio = px.FeedbackSearcher(dense, px.Rocchio(depth=5))\n"
             '  rocchio.search("wait until a file changes", k=5)\n'
-            "Another model: python examples/demo/run.py --output demo-e5 --model e5-base-v2\n"
-            "Everything that can be plugged in: python -m pyserini_ext plugins"
+            "Another model, which is downloaded:\n"
+            "  python examples/demo/run.py --output demo-e5 --model e5-base-v2\n"
+            "Everything that can be plugged in:\n"
+            "  python -m pyserini_ext plugins"
         )
 
     @staticmethod
