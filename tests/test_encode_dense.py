@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from pyserini_ext.encode import encode_documents, make_encoder
 from pyserini_ext.encode.batches import length_sorted, padded
@@ -235,8 +236,6 @@ def ance(folder, tmp_path, prefix="", safe=False):
     weights = {prefix + key: value for key, value in weights.items()}
     (target / "model.safetensors").unlink()
     if safe:
-        from safetensors.torch import save_file
-
         save_file(weights, target / "model.safetensors")
     else:
         torch.save(weights, target / "pytorch_model.bin")
@@ -337,8 +336,13 @@ def test_checkpoints_that_are_not_there(checkpoints, tmp_path, monkeypatch):
         BiEncoder(tmp_path, pooling="cls")
     damaged = tmp_path / "damaged"
     shutil.copytree(checkpoints["bert"], damaged)
-    (damaged / "config.json").write_text((checkpoints["roberta"] / "config.json").read_text())
-    with pytest.raises(InputError) as error:
+    weights = load_file(damaged / "model.safetensors")
+    del weights["encoder.layer.1.output.dense.weight"]
+    save_file(weights, damaged / "model.safetensors")
+    with pytest.raises(InputError, match=r"lacks 1 weights of a BertModel .*layer\.1\.output"):
+        BiEncoder(damaged, pooling="cls")
+    (damaged / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="cannot load the checkpoint") as error:
         BiEncoder(damaged, pooling="cls")
     assert "\n" not in str(error.value)
 
