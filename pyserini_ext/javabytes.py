@@ -6,6 +6,8 @@ or strings is converted element by element, and a hit read through pyjnius costs
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pyserini_ext.hits import Docids, Hits, as_docids

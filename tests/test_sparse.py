@@ -229,12 +229,12 @@ def test_options_that_cannot_be_used_are_named(ties, options, message):
 
 
 def test_paths_that_are_no_index_are_named(tmp_path):
-    with pytest.raises(InputError, match="no such sparse index: .*nowhere"):
+    with pytest.raises(InputError, match=r"no such sparse index: .*nowhere"):
         BM25Searcher(tmp_path / "nowhere")
     (tmp_path / "docid").write_text("1\n")
     with pytest.raises(InputError, match="holds a FAISS index"):
         BM25Searcher(tmp_path)
-    with pytest.raises(InputError, match="neither a folder nor one of the .* prebuilt"):
+    with pytest.raises(InputError, match=r"neither a folder nor one of the .* prebuilt"):
         BM25Searcher("no-such-prebuilt-index")
 
 
@@ -248,7 +248,7 @@ def test_batches_that_could_lose_results_are_refused(bm25):
 def test_a_query_of_too_many_terms_is_named(bm25):
     text = " ".join(f"word{number}" for number in range(1100))
     for threads in (1, 2):
-        with pytest.raises(InputError, match="word0 word1 .*more than 1024 different terms"):
+        with pytest.raises(InputError, match=r"word0 word1 .*more than 1024 different terms"):
             bm25.batch_search([text, "term1"], ["a", "b"], threads=threads)
 
 
