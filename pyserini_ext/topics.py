@@ -101,6 +101,7 @@ def _from_pyserini(name: str) -> dict[str, str]:
 
     jvm.start()
     with jvm.pyserini_import():
+        from jnius import JavaException
         from pyserini.query_iterator import TopicsFormat, get_query_iterator
     try:
         topics = {str(q): text for q, text in get_query_iterator(name, TopicsFormat.DEFAULT)}
@@ -108,6 +109,10 @@ def _from_pyserini(name: str) -> dict[str, str]:
         raise InputError(
             f"--topics {name}: no such file, and Pyserini knows no topics of that name. Expected "
             "a TSV or JSONL file, a BEIR folder or a name such as dl19-passage"
+        ) from error
+    except JavaException as error:
+        raise InputError(
+            f"--topics {name}: Pyserini cannot read or download them ({error.innermessage})"
         ) from error
     for qid, query in topics.items():
         if not query:
