@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from pyserini_ext import plugins
-from pyserini_ext.adapters import DocumentAdapter, QueryAdapter, create_encoder, encoder_options
+from pyserini_ext.adapters import (
+    OPTIONS,
+    DocumentAdapter,
+    QueryAdapter,
+    create_encoder,
+    encoder_options,
+)
 from pyserini_ext.errors import InputError
 from pyserini_ext.jvm import pyserini_import
 from pyserini_ext.widen import Command
@@ -187,7 +193,7 @@ def _arguments(arguments: Sequence[str]) -> Iterator[None]:
 
 
 def _constructor(name: str, *, document: bool) -> Callable[..., Any]:
-    """Return a function with the arguments of Pyserini's encoder classes."""
+    """Return a function with the arguments of Pyserini's encoder classes and of the plugin."""
     plugins.load("encoder", name)
 
     def construct(
@@ -197,14 +203,14 @@ def _constructor(name: str, *, document: bool) -> Callable[..., Any]:
         **options: Any,
     ) -> Any:
         checkpoint = options.pop("model_name" if document else "encoder_dir", checkpoint)
-        given = {"encoder": checkpoint, "tokenizer": tokenizer_name, **options}
         if not document:
-            given["query_prefix"] = given.pop("prefix", None)
+            options["query_prefix"] = options.pop("prefix", None)
+        given = {"encoder": checkpoint, "tokenizer": tokenizer_name}
+        given |= {option: options.pop(option) for option in OPTIONS if option in options}
         # Pyserini's signatures use None and False for "not given".
         given = {key: value for key, value in given.items() if value not in (None, False)}
-        encoder = create_encoder(
-            name, encoder_options(name, given, document=document), device, asked=True
-        )
+        translated = encoder_options(name, given, document=document)
+        encoder = create_encoder(name, {**translated, **options}, device, asked=True)
         return DocumentAdapter(encoder) if document else QueryAdapter(encoder)
 
     return construct

@@ -16,7 +16,7 @@ class HashingEncoder:
         """Return one unit vector per text, float32 of shape (n, dimension)."""
         vectors = np.zeros((len(queries), self.dimension), dtype=np.float32)
         for vector, text in zip(vectors, queries, strict=True):
-            for word in set(re.findall(r"\w+", text.lower())):
+            for word in sorted(set(re.findall(r"\w+", text.lower()))):
                 vector += self._direction(word)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / np.maximum(norms, 1e-9)
