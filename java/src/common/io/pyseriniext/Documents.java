@@ -6,8 +6,9 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.Arrays;
-import java.util.Comparator;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import org.apache.lucene.index.BinaryDocValues;
 import org.apache.lucene.index.DirectoryReader;
@@ -82,14 +83,13 @@ public final class Documents implements Closeable {
   }
 
   int[] numbers(String[] docids) throws IOException {
-    int[] numbers = new int[docids.length];
-    Arrays.fill(numbers, -1);
-    BytesRef[] terms = new BytesRef[docids.length];
-    Arrays.setAll(terms, i -> new BytesRef(docids[i]));
-    Integer[] order = new Integer[docids.length];
-    Arrays.setAll(order, i -> i);
-    // In the order of the terms a segment's dictionary is read forwards only.
-    Arrays.sort(order, Comparator.comparing(i -> terms[i]));
+    // The queries of a batch share many documents, and looking one up costs microseconds.
+    Map<String, Integer> found = new HashMap<>();
+    for (String docid : docids) {
+      found.put(docid, -1);
+    }
+    String[] unique = found.keySet().toArray(new String[0]);
+    Arrays.sort(unique); // in the order of its terms a segment's dictionary is read forwards
     for (LeafReaderContext leaf : reader.leaves()) {
       Terms dictionary = leaf.reader().terms(Constants.ID);
       if (dictionary == null) {
@@ -98,19 +98,21 @@ public final class Documents implements Closeable {
       TermsEnum lookup = dictionary.iterator();
       Bits live = leaf.reader().getLiveDocs();
       PostingsEnum postings = null;
-      for (int i : order) {
-        if (numbers[i] < 0 && lookup.seekExact(terms[i])) {
+      for (String docid : unique) {
+        if (found.get(docid) < 0 && lookup.seekExact(new BytesRef(docid))) {
           postings = lookup.postings(postings, PostingsEnum.NONE);
           int doc = postings.nextDoc();
           while (doc != DocIdSetIterator.NO_MORE_DOCS && live != null && !live.get(doc)) {
             doc = postings.nextDoc();
           }
           if (doc != DocIdSetIterator.NO_MORE_DOCS) {
-            numbers[i] = leaf.docBase + doc;
+            found.put(docid, leaf.docBase + doc);
           }
         }
       }
     }
+    int[] numbers = new int[docids.length];
+    Arrays.setAll(numbers, i -> found.get(docids[i]));
     return numbers;
   }
 
