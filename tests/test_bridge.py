@@ -7,6 +7,8 @@ and the adapters, are tested without Pyserini.
 import argparse
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,13 +23,13 @@ from pyserini_ext.errors import InputError
 from pyserini_ext.hits import Hits
 from pyserini_ext.widen import Command, PluginMethod
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "plugin"
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "examples" / "plugin"
 WORDS = [f"word{number}" for number in range(30)]
 
 DRIVER = """
 import contextlib, io, json, sys
 from pyserini_ext.bridge import install, run
-from pyserini_ext.errors import InputError
 
 results = []
 for arguments in json.loads(sys.argv[1]):
@@ -37,8 +39,8 @@ for arguments in json.loads(sys.argv[1]):
             run(arguments[0], arguments[1:])
         except SystemExit as error:
             status = error.code
-        except InputError as error:
-            status = f"InputError: {error}"
+        except Exception as error:
+            status = f"{type(error).__name__}: {error}"
     results.append([status, out.getvalue(), err.getvalue()])
 
 import pyserini.encode
@@ -56,6 +58,12 @@ facts = {
     "document": documents["hashing"](model_name="hashing", dimension=5)
     .encode(["apple"], max_length=256).tolist(),
 }
+try:
+    shown = {}
+    exec(sys.argv[3], shown)
+    facts["documented"] = [[hit.docid, float(hit.score)] for hit in shown["hits"]]
+except Exception as error:
+    facts["documented"] = f"{type(error).__name__}: {error}"
 with open(sys.argv[2], "w") as out:
     json.dump({"results": results, "facts": facts}, out)
 """
@@ -79,6 +87,8 @@ def work(tmp_path_factory):
     with (folder / "docs" / "docs.jsonl").open("w") as out:
         for number, text in enumerate(texts):
             print(json.dumps({"id": f"d{number}", "contents": text}), file=out)
+    shutil.copy(folder / "docs" / "docs.jsonl", folder)
+    (folder / "runs").mkdir()
     lines = [f"{number}\t{topic}\n" for number, topic in enumerate(topics, 1)]
     (folder / "topics.tsv").write_text("".join(lines))
     index = faiss.IndexFlatIP(384)
@@ -122,10 +132,24 @@ COMMANDS = {
 CASES = {name: command.split() for name, command in COMMANDS.items()}
 
 
+def blocks(page, language=""):
+    """The fenced blocks of a page of the documentation."""
+    text = (ROOT / "docs" / page).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+for block in blocks("pyserini-commands.md"):
+    for line in block.replace("\\\n", " ").splitlines():
+        words = line.split()
+        assert words[:3] == ["python", "-m", "pyserini_ext"]
+        CASES[f"documented {len(CASES)}"] = words[3:]
+
+
 @pytest.fixture(scope="module")
 def driven(work):
     """Every case, run in one process through `bridge.run`, and facts about `install`."""
-    done = python(work, "-c", DRIVER, json.dumps(list(CASES.values())), "driven.json")
+    (snippet,) = blocks("pyserini-commands.md", "python")
+    done = python(work, "-c", DRIVER, json.dumps(list(CASES.values())), "driven.json", snippet)
     assert done.returncode == 0, done.stderr
     found = json.loads((work.folder / "driven.json").read_text())
     results = dict(zip(CASES, found["results"], strict=True))
@@ -223,9 +247,31 @@ def test_an_unknown_class_is_argparses_error_and_lists_the_plugins(driven):
 
 def test_install_adds_to_pyserinis_maps_without_changing_what_they_hold(driven, example):
     vector = example.HashingEncoder(dimension=5).encode(["apple"])
-    np.testing.assert_allclose(driven.facts.pop("query"), vector[0], atol=1e-7)
-    np.testing.assert_allclose(driven.facts.pop("document"), vector, atol=1e-7)
-    assert driven.facts == {"restored": True, "keys": True, "ance": True}
+    np.testing.assert_allclose(driven.facts["query"], vector[0], atol=1e-7)
+    np.testing.assert_allclose(driven.facts["document"], vector, atol=1e-7)
+    assert all(driven.facts[name] for name in ("restored", "keys", "ance"))
+
+
+def test_the_documented_commands_run(work, driven, minilm_path):
+    shown = {name: r for name, r in driven.results.items() if name.startswith("documented")}
+    assert len(shown) == 4
+    assert [result[0] for result in shown.values()] == [0, 0, 0, 0], shown
+    dense, decay = (read_run(work.folder / "runs" / f"{name}.txt") for name in ("dense", "decay"))
+    assert len(dense) == len(decay) == 7
+    assert dense != decay
+    assert len(driven.facts["documented"]) == 10, driven.facts["documented"]
+
+
+def test_the_documented_python_of_plugins_runs(monkeypatch, example):
+    entry = SimpleNamespace(load=lambda: example.DecayingAverage)
+    decay = plugins.Plugin("feedback", "decay", "example 1", "example:Decay", entry)
+    ours = plugins.registered("feedback")
+    monkeypatch.setattr(plugins, "registered", lambda kind=None: [*ours, decay])
+    code = blocks("plugins.md", "python")[-1]
+    shown = {}
+    exec(code, shown)
+    assert (shown["decay"].depth, shown["decay"].rate) == (3, 0.25)
+    assert f"# {plugins.names('feedback')}" in code
 
 
 def test_without_plugins_a_command_is_pyserinis_to_the_byte(work, minilm_path):
