@@ -139,12 +139,12 @@ def demo(tmp_path, monkeypatch):
     made.commands = []
     made.status = 0
 
-    def command(line):
+    def command(line, **_):
         made.commands.append(line)
         folder = Path(line[line.index("--output" if "--output" in line else "--index") + 1])
         folder.mkdir(exist_ok=True)
         (folder / f"file{len(made.commands)}").touch()
-        return subprocess.CompletedProcess(line, made.status)
+        return subprocess.CompletedProcess(line, made.status, "what went wrong\n")
 
     monkeypatch.setattr(run.subprocess, "run", command)
     return made
@@ -170,10 +170,11 @@ def test_another_model_makes_the_dense_index_again_but_not_the_inverted_one(demo
     assert [line[2] for line in demo.commands[2:]] == ["pyserini_ext.encode"]
 
 
-def test_an_interrupted_encoding_goes_on_with_the_files_it_left(demo):
+def test_an_interrupted_encoding_goes_on_with_the_files_it_left(demo, capsys):
     demo.status = 1
     with pytest.raises(InputError, match="failed with status 1"):
         demo.index()
+    assert "what went wrong" in capsys.readouterr().err
     demo.status = 0
     demo.index()
     assert {file.name for file in demo.lucene.iterdir()} == {"file1", "file2"}

@@ -77,6 +77,7 @@ class Demo:
             f"pyserini.index.lucene --collection JsonCollection --input {quote(self.corpus.parent)}"
             f" --index {quote(self.lucene)} --generator DefaultLuceneDocumentGenerator"
             " --threads 2 --storeRaw --storePositions --storeDocvectors",
+            quiet=True,
         )
         say("A dense index that Pyserini can read too")
         self._make(
@@ -86,7 +87,7 @@ class Demo:
             f" --output {quote(self.faiss)}",
         )
 
-    def _make(self, target: Path, maker: str, line: str) -> None:
+    def _make(self, target: Path, maker: str, line: str, quiet: bool = False) -> None:
         """Run a command that makes a folder, unless it has made it from the same input."""
         command, arguments = split(line)
         show(command, arguments)
@@ -107,9 +108,12 @@ class Demo:
                 shutil.rmtree(target)
         started = time.perf_counter()
         self._stamp(made, target, {**inputs, "arguments": arguments, "done": False})
-        status = subprocess.run([sys.executable, *command.split()[1:], *arguments]).returncode
-        if status:
-            raise InputError(f"the command above failed with status {status}")
+        # Lucene's long log is worth reading only when something went wrong.
+        log = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
+        done = subprocess.run([sys.executable, *command.split()[1:], *arguments], text=True, **log)
+        if done.returncode:
+            print(done.stdout or "", end="", file=sys.stderr)
+            raise InputError(f"the command above failed with status {done.returncode}")
         self._stamp(made, target, {**inputs, "arguments": arguments, "done": True})
         print(f"made in {time.perf_counter() - started:.0f} s")
 
