@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import re
 import runpy
 import sys
@@ -22,7 +23,7 @@ from pyserini_ext.adapters import (
     encoder_options,
 )
 from pyserini_ext.errors import InputError
-from pyserini_ext.jvm import pyserini_import
+from pyserini_ext.jvm import find_java, pyserini_import
 from pyserini_ext.widen import Command
 
 WIDENED = ("pyserini.search.faiss", "pyserini.search.hybrid", "pyserini.encode")
@@ -89,6 +90,7 @@ def run(module: str, arguments: Sequence[str]) -> None:
     check_module(module)
     with ExitStack() as stack:
         stack.enter_context(_arguments([module, *arguments]))
+        stack.enter_context(_java_first())
         if module.startswith("pyserini.encode") or module in WIDENED:
             _import("pyserini.encode")
         else:
@@ -181,6 +183,17 @@ def _feedback(command: Command) -> Iterator[None]:
         yield
     finally:
         prf.DenseVectorAveragePrf = average
+
+
+@contextmanager
+def _java_first() -> Iterator[None]:
+    # pyserini.eval.trec_eval runs `java` as a process of its own, whichever stands first in PATH.
+    before = os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = os.pathsep.join((str(Path(find_java()) / "bin"), before))
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
 
 
 @contextmanager

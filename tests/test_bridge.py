@@ -87,6 +87,7 @@ def work(tmp_path_factory):
     with (folder / "docs" / "docs.jsonl").open("w") as out:
         for number, text in enumerate(texts):
             print(json.dumps({"id": f"d{number}", "contents": text}), file=out)
+    (folder / "qrels.txt").write_text("1 0 d0 1\n")
     shutil.copy(folder / "docs" / "docs.jsonl", folder)
     (folder / "runs").mkdir()
     lines = [f"{number}\t{topic}\n" for number, topic in enumerate(topics, 1)]
@@ -122,6 +123,7 @@ COMMANDS = {
     "--generator DefaultLuceneDocumentGenerator",
     "hybrid": f"pyserini.search.hybrid dense --index made {ENCODER} sparse --index lucene "
     "fusion --alpha 0 --hits 60 run --topics topics.tsv --hits 5 --output hybrid.txt",
+    "evaluate": "pyserini.eval.trec_eval -m map qrels.txt hybrid.txt",
     "help": "pyserini.search.faiss --help",
     "dimension": "pyserini.encode input --corpus docs output --embeddings unmade "
     f"encoder {ENCODER} --dimension 768",
@@ -214,6 +216,12 @@ def test_hybrid_search_takes_the_encoder(work, driven, vectors):
     queries, documents = vectors
     # alpha 0 leaves the dense scores.
     assert_run(work.folder / "hybrid.txt", queries @ documents.T)
+
+
+def test_commands_that_run_java_themselves_run_the_right_one(driven):
+    status, out, err = driven.results["evaluate"]
+    assert status in (0, None), err
+    assert "map" in out
 
 
 def test_help_shows_the_plugins(driven):
