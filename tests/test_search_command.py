@@ -274,7 +274,7 @@ def test_contradictory_options_fail_before_anything_is_opened(wrong, message):
     [
         (["--prf", "rochio"], "rocchio"),
         (["--prf", "rocchio", "--prf-arg", "delta=1"], "delta"),
-        (["--prf", "rocchio", "--prf-arg", "delta"], "expected NAME=VALUE"),
+        (["--prf", "rocchio", "--prf-arg", "delta"], "write name=value"),
         (["--prf", "rocchio", "--prf-depth", "3", "--prf-arg", "depth=4"], "given twice"),
         (["--save-stages"], "single stage"),
     ],

@@ -16,7 +16,7 @@ from pyserini_ext.provenance import beside, describe
 from pyserini_ext.run import Run, RunWriter
 from pyserini_ext.search.base import Searcher
 from pyserini_ext.search.dense import DenseSearcher
-from pyserini_ext.search.options import existing, parse_args, prf_options, rules
+from pyserini_ext.search.options import existing, merge, parse_args, prf_options, rules
 from pyserini_ext.search.staged import StagedSearcher
 from pyserini_ext.topics import load_topics
 
@@ -57,35 +57,40 @@ def build(args: argparse.Namespace) -> Searcher:
     return dense
 
 
-def _given(args: argparse.Namespace, **names: str) -> dict[str, object]:
-    """Return the options that were given, under the names that their owner knows."""
-    values = {ours: getattr(args, theirs) for ours, theirs in names.items()}
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _dense(args: argparse.Namespace) -> DenseSearcher:
     from pyserini_ext.encode import make_encoder
 
-    encoder = make_encoder(
-        args.encoder,
-        **_given(
-            args,
-            device="device",
-            pooling="pooling",
-            normalise="l2_norm",
-            query_prefix="query_prefix",
-            max_length="max_length",
-        ),
+    options = {
+        "device": args.device,
+        "pooling": args.pooling,
+        "normalise": args.l2_norm,
+        "query_prefix": args.query_prefix,
+        "max_length": args.max_length,
+    }
+    encoder = make_encoder(args.encoder, **merge(options, args.encoder_arg, "--encoder-arg"))
+    return DenseSearcher(
+        args.index,
+        encoder,
+        missing_vector=args.missing_vector or "error",
+        ef_search=args.ef_search,
+        nprobe=args.nprobe,
     )
-    options = _given(args, ef_search="ef_search", nprobe="nprobe", missing_vector="missing_vector")
-    return create("searcher", "dense", index=args.index, encoder=encoder, **options)
 
 
 def _sparse(args: argparse.Namespace) -> Searcher:
-    options = _given(
-        args, k1="k1", b="b", language="language", encoder="sparse_encoder", min_idf="min_idf"
+    options = {
+        "k1": args.k1,
+        "b": args.b,
+        "language": args.language,
+        "encoder": args.sparse_encoder,
+        "min_idf": args.min_idf,
+    }
+    return create(
+        "searcher",
+        args.sparse_searcher or "bm25",
+        index=args.sparse_index,
+        **merge(options, args.sparse_arg, "--sparse-arg"),
     )
-    return create("searcher", args.sparse_searcher or "bm25", index=args.sparse_index, **options)
 
 
 class Output:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pyserini_ext.errors import InputError
 from pyserini_ext.fusion.interpolation import CONVENTIONS, POLICIES, Interpolation
 from pyserini_ext.fusion.normalise import NORMALISERS
 from pyserini_ext.index.vectors import MISSING
+from pyserini_ext.plugins import read_options
 from pyserini_ext.run import FORMATS
 from pyserini_ext.search.feedback import WHEN
 
@@ -61,6 +62,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     dense("--l2-norm", action="store_true", default=None, help="normalise query vectors")
     dense("--query-prefix", metavar="TEXT", help="put before each query")
     dense("--max-length", type=int, help="tokens of a query")
+    dense("--encoder-arg", action="append", metavar="NAME=VALUE", help="any option of the encoder")
     dense("--ef-search", type=int, help="breadth of an HNSW search")
     dense("--nprobe", type=int, help="lists visited in a FAISS IVF index")
     dense("--missing-vector", choices=MISSING, help="document without vector (default: error)")
@@ -73,6 +75,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     sparse("--language", help="analyzer of the index (default: en)")
     sparse("--sparse-encoder", metavar="NAME", help="query encoder of an impact index")
     sparse("--min-idf", type=int, help="impact index: ignore terms with a lower idf")
+    sparse("--sparse-arg", action="append", metavar="NAME=VALUE", help="any option of the searcher")
 
     mix = parser.add_argument_group("interpolation").add_argument
     mix(
@@ -114,6 +117,7 @@ NEEDS = {
         "l2_norm",
         "query_prefix",
         "max_length",
+        "encoder_arg",
         "ef_search",
         "nprobe",
         "missing_vector",
@@ -127,6 +131,7 @@ NEEDS = {
         "language",
         "sparse_encoder",
         "min_idf",
+        "sparse_arg",
         "interpolate",
     ),
     "--interpolate": ("alpha", "normalise", "missing", "convention", "dense_hits", "sparse_hits"),
@@ -227,26 +232,17 @@ def prf_options(args: argparse.Namespace) -> dict[str, object]:
     options: dict[str, object] = {"depth": args.prf_depth}
     for name in ("alpha", "beta", "gamma", "topk", "bottomk"):
         options[name] = getattr(args, f"rocchio_{name}")
-    for pair in args.prf_arg or ():
-        name, equals, value = pair.partition("=")
-        if not name or not equals:
-            raise InputError(f"--prf-arg {pair!r}; expected NAME=VALUE, e.g. decay=0.8")
-        if options.get(name) is not None:
-            raise InputError(f"--prf-arg {pair!r}: {name} is given twice")
-        options[name] = literal(value)
-    return {name: value for name, value in options.items() if value is not None}
+    return merge(options, args.prf_arg, "--prf-arg")
 
 
-def literal(text: str) -> object:
-    """Read a number or true/false where `text` is one, else keep it as text."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def merge(flags: Mapping[str, object], pairs: Sequence[str] | None, flag: str) -> dict[str, object]:
+    """Join options that have a flag of their own with those given as ``NAME=VALUE``."""
+    options = {name: value for name, value in flags.items() if value is not None}
+    for name, value in read_options(pairs or ()).items():
+        if name in options:
+            raise InputError(f"{flag} {name}={value}: {name} is given twice")
+        options[name] = value
+    return options
 
 
 def _flag(name: str) -> str:
