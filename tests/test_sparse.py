@@ -160,9 +160,11 @@ def test_score_takes_lists_of_any_length_and_repetitions(bm25):
     assert bm25.score([], []) == []
 
 
-def test_score_names_a_document_that_is_not_in_the_index(bm25):
-    with pytest.raises(InputError, match='"d99999" is not in the index'):
-        bm25.score(["term1"], [["d1", "d99999"]])
+def test_a_document_that_is_not_in_the_index_matches_nothing(bm25):
+    (known,) = bm25.score(["term1"], [["d1"]])
+    np.testing.assert_array_equal(bm25.score(["term1"], [["d1", "d99999"]])[0], [*known, 0])
+    with pytest.raises(InputError, match="hold different collections"):
+        bm25.score(["term1", "term2"], [["d99999"], ["d99998"]])
     with pytest.raises(InputError, match="1 queries but 2 lists"):
         bm25.score(["term1"], [["d1"], ["d2"]])
 

@@ -87,10 +87,16 @@ class BM25Searcher(Searcher):
     ) -> list[np.ndarray]:
         """Return the BM25 scores of given documents (see :meth:`Searcher.score`).
 
-        A document that holds no term of the query scores 0. With `adjust_ties` the scores are
+        A document that holds no term of the query scores 0; so does one that is not in the index,
+        because Anserini leaves documents without text out of it. With `adjust_ties` the scores are
         rounded as those of a search are; what a search subtracts from a tied hit depends on the
         other hits and is not subtracted here. Without, a document scores here what it scores in a
         search, bit for bit.
+
+        Raises
+        ------
+        InputError
+            If not one of the documents is in the index: it holds another collection.
         """
         if len(queries) != len(docids):
             raise InputError(f"{len(queries)} queries but {len(docids)} lists of docids")
@@ -104,6 +110,14 @@ class BM25Searcher(Searcher):
                 int(threads),
             )
         scores = javabytes.unpack_floats(message)
+        absent = np.isnan(scores)
+        if absent.any():
+            if absent.all():
+                raise InputError(
+                    f"none of the {len(flat)} documents to score is in {self.path} (the first is "
+                    f"{flat[0]!r}): the sparse and the dense index hold different collections"
+                )
+            scores = np.where(absent, np.float32(0), scores)
         if self.adjust_ties:
             rounded = np.floor(scores.astype(np.float64) * 1e4 + 0.5) / 1e4
             scores = rounded.astype(np.float32)

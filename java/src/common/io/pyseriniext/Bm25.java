@@ -60,18 +60,13 @@ public final class Bm25 implements Closeable {
    * @param queries strings as {@link Bytes#strings} reads them
    * @param counts how many of the docids belong to each query, int32
    * @param docids strings
-   * @return float32 scores, 0 for a document that holds no term of the query
+   * @return float32 scores, 0 for a document that holds no term of the query, NaN for one that is
+   *     not in the index
    */
   public byte[] score(byte[] queries, byte[] counts, byte[] docids, int threads)
       throws IOException {
     String[] texts = Bytes.strings(queries);
-    String[] ids = Bytes.strings(docids);
-    int[] docs = documents.numbers(ids);
-    for (int i = 0; i < docs.length; i++) {
-      if (docs[i] < 0) {
-        throw new IllegalArgumentException("document \"" + ids[i] + "\" is not in the index");
-      }
-    }
+    int[] docs = documents.numbers(Bytes.strings(docids));
     int[] starts = Bytes.ints(counts);
     for (int i = 0, start = 0; i < starts.length; i++) {
       int count = starts[i];

@@ -69,7 +69,7 @@ final class Ranking {
     return new Hits(docids, scores);
   }
 
-  /** Returns the score of each document, 0 where it does not match the query. */
+  /** Returns the score of each document, 0 where it does not match the query, NaN for no document. */
   static float[] scores(IndexSearcher searcher, Query query, int[] docs) throws IOException {
     float[] scores = new float[docs.length];
     Weight weight = searcher.createWeight(searcher.rewrite(query), ScoreMode.COMPLETE, 1);
@@ -79,6 +79,10 @@ final class Ranking {
     int end = -1;
     for (long packed : Documents.sorted(docs)) {
       int doc = (int) (packed >>> 32);
+      if (doc < 0) {
+        scores[(int) packed] = Float.NaN;
+        continue;
+      }
       if (doc >= end) {
         LeafReaderContext leaf = leaves.get(ReaderUtil.subIndex(doc, leaves));
         base = leaf.docBase;
