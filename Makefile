@@ -26,7 +26,7 @@ test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest
 
 test-pyserini2: $(READY) build/pyserini-$(PYSERINI2)/pyserini  ## the tests against Pyserini 2.x
-	PYTHONPATH=build/pyserini-$(PYSERINI2) $(BIN)/python -m pytest
+	PYTHONPATH=$(CURDIR)/build/pyserini-$(PYSERINI2) $(BIN)/python -m pytest
 
 # Pyserini 2.x asks for Python 3.12, but its source distribution runs on 3.11 when it lies first on
 # the path; so one machine can test both.
