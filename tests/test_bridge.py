@@ -7,8 +7,6 @@ and the adapters, are tested without Pyserini.
 import argparse
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,12 +56,6 @@ facts = {
     "document": documents["hashing"](model_name="hashing", dimension=5)
     .encode(["apple"], max_length=256).tolist(),
 }
-try:
-    shown = {}
-    exec(sys.argv[3], shown)
-    facts["documented"] = [[hit.docid, float(hit.score)] for hit in shown["hits"]]
-except Exception as error:
-    facts["documented"] = f"{type(error).__name__}: {error}"
 with open(sys.argv[2], "w") as out:
     json.dump({"results": results, "facts": facts}, out)
 """
@@ -88,8 +80,6 @@ def work(tmp_path_factory):
         for number, text in enumerate(texts):
             print(json.dumps({"id": f"d{number}", "contents": text}), file=out)
     (folder / "qrels.txt").write_text("1 0 d0 1\n")
-    shutil.copy(folder / "docs" / "docs.jsonl", folder)
-    (folder / "runs").mkdir()
     lines = [f"{number}\t{topic}\n" for number, topic in enumerate(topics, 1)]
     (folder / "topics.tsv").write_text("".join(lines))
     index = faiss.IndexFlatIP(384)
@@ -134,24 +124,10 @@ COMMANDS = {
 CASES = {name: command.split() for name, command in COMMANDS.items()}
 
 
-def blocks(page, language=""):
-    """The fenced blocks of a page of the documentation."""
-    text = (ROOT / "docs" / page).read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-for block in blocks("pyserini-commands.md"):
-    for line in block.replace("\\\n", " ").splitlines():
-        words = line.split()
-        assert words[:3] == ["python", "-m", "pyserini_ext"]
-        CASES[f"documented {len(CASES)}"] = words[3:]
-
-
 @pytest.fixture(scope="module")
 def driven(work):
     """Every case, run in one process through `bridge.run`, and facts about `install`."""
-    (snippet,) = blocks("pyserini-commands.md", "python")
-    done = python(work, "-c", DRIVER, json.dumps(list(CASES.values())), "driven.json", snippet)
+    done = python(work, "-c", DRIVER, json.dumps(list(CASES.values())), "driven.json")
     assert done.returncode == 0, done.stderr
     found = json.loads((work.folder / "driven.json").read_text())
     results = dict(zip(CASES, found["results"], strict=True))
@@ -258,28 +234,6 @@ def test_install_adds_to_pyserinis_maps_without_changing_what_they_hold(driven, 
     np.testing.assert_allclose(driven.facts["query"], vector[0], atol=1e-7)
     np.testing.assert_allclose(driven.facts["document"], vector, atol=1e-7)
     assert all(driven.facts[name] for name in ("restored", "keys", "ance"))
-
-
-def test_the_documented_commands_run(work, driven, minilm_path):
-    shown = {name: r for name, r in driven.results.items() if name.startswith("documented")}
-    assert len(shown) == 4
-    assert [result[0] for result in shown.values()] == [0, 0, 0, 0], shown
-    dense, decay = (read_run(work.folder / "runs" / f"{name}.txt") for name in ("dense", "decay"))
-    assert len(dense) == len(decay) == 7
-    assert dense != decay
-    assert len(driven.facts["documented"]) == 10, driven.facts["documented"]
-
-
-def test_the_documented_python_of_plugins_runs(monkeypatch, example):
-    entry = SimpleNamespace(load=lambda: example.DecayingAverage)
-    decay = plugins.Plugin("feedback", "decay", "example 1", "example:Decay", entry)
-    ours = plugins.registered("feedback")
-    monkeypatch.setattr(plugins, "registered", lambda kind=None: [*ours, decay])
-    code = blocks("plugins.md", "python")[-1]
-    shown = {}
-    exec(code, shown)
-    assert (shown["decay"].depth, shown["decay"].rate) == (3, 0.25)
-    assert f"# {plugins.names('feedback')}" in code
 
 
 def test_without_plugins_a_command_is_pyserinis_to_the_byte(work, minilm_path):

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -385,45 +384,6 @@ class TestPictures:
     def test_nothing_to_compare(self):
         with pytest.raises(InputError, match="need a baseline"):
             draw(evaluate(QRELS, {"a": FIRST}, ["AP"], "a"))
-
-
-class TestDocumentation:
-    PAGE = Path(__file__).parent.parent / "docs" / "evaluate.md"
-
-    def blocks(self, language):
-        return re.findall(rf"```{language}\n(.*?)```", self.PAGE.read_text(), re.DOTALL)
-
-    @pytest.fixture
-    def folder(self, files):
-        (files / "topics.tsv").write_text("q1\tfirst question\nq3\tthird question\n")
-        FIRST.save(files / "runs" / "bm25.txt")
-        SECOND.save(files / "runs" / "dense.txt")
-        return files
-
-    def test_commands_run(self, folder):
-        blocks = self.blocks("bash")
-        assert len(blocks) == 2
-        for block in blocks:
-            script = block.replace("python ", f"{sys.executable} ", 1)
-            done = subprocess.run(["sh", "-ec", script], cwd=folder, capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr
-            assert "bm25" in done.stdout
-        for name in ("report.html", "wins.png", "deltas.tsv", "results.json"):
-            assert (folder / name).is_file()
-
-    def test_table_on_the_page_is_what_the_command_prints(self, collections_dir):
-        pool = collections_dir / "msmarco_dl_pool"
-        runs = [pool / "runs" / f"dl19.{name}.txt" for name in ("bm25", "splade", "tasb")]
-        measures = ["nDCG@10", "AP(rel=2)"]
-        result = evaluate(pool / "qrels.dl19.full.txt", runs, measures, "dl19.bm25")
-        table, _, _ = result.table().partition("\n\n")
-        assert f"```\n{table}\n```" in self.PAGE.read_text()
-
-    def test_notebook_code_runs(self, folder, monkeypatch, capsys):
-        monkeypatch.chdir(folder)
-        (block,) = self.blocks("python")
-        exec(block, {})
-        assert "| dense |" in capsys.readouterr().out
 
 
 class TestCommand:
