@@ -8,7 +8,8 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from pyserini_ext.errors import InputError, exit_on_input_error
+from pyserini_ext.command import run_command
+from pyserini_ext.errors import InputError
 from pyserini_ext.plugins import GROUPS, Plugin, registered
 
 HELP = """\
@@ -108,4 +109,4 @@ def _row(plugin: Plugin) -> tuple[str, str, str, str, str]:
 
 
 if __name__ == "__main__":
-    exit_on_input_error(main)
+    run_command(main)

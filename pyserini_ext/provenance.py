@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,23 @@ def versions() -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    if pyserini := _pyserini():
+        found["pyserini"] = pyserini
     return found
+
+
+def _pyserini() -> str | None:
+    # A checkout or unpacked Pyserini on PYTHONPATH hides the installed one, not its metadata.
+    spec = find_spec("pyserini")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0]).resolve().parent
+    for distribution in metadata.distributions(name="pyserini", path=[str(folder)]):
+        return distribution.version
+    try:
+        return f"{metadata.version('pyserini')} by its metadata, imported from {folder}"
+    except metadata.PackageNotFoundError:
+        return f"unknown, imported from {folder}"
 
 
 def describe(

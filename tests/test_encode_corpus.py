@@ -25,7 +25,7 @@ if "--slow" in sys.argv:
     import pyserini_ext.encode.corpus as corpus
     encode = corpus.encode_documents
     corpus.encode_documents = lambda *a: (time.sleep(0.3), encode(*a))[1]
-command.exit_on_input_error(command.main)
+command.run_command(command.main)
 """
 
 

@@ -25,7 +25,8 @@ from typing import Any
 import collection
 import judgements
 
-from pyserini_ext.errors import InputError, exit_on_input_error
+from pyserini_ext.command import run_command
+from pyserini_ext.errors import InputError
 from pyserini_ext.files import fingerprint, write_json
 from pyserini_ext.run import Run
 
@@ -270,4 +271,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_on_input_error(main)
+    run_command(main)

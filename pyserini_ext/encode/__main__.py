@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pyserini_ext.collection import open_collection
+from pyserini_ext.command import run_command
 from pyserini_ext.encode import make_encoder
 from pyserini_ext.encode.corpus import encode_collection, identity, scan
-from pyserini_ext.errors import InputError, exit_on_input_error
+from pyserini_ext.errors import InputError
 from pyserini_ext.files import fingerprint
 from pyserini_ext.index.faiss_writer import FaissWriter
 from pyserini_ext.index.matrix_writer import MatrixWriter
@@ -160,4 +161,4 @@ def _dimension(encoder: Any) -> int:
 
 
 if __name__ == "__main__":
-    exit_on_input_error(main)
+    run_command(main)

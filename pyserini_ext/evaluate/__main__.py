@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pyserini_ext.errors import InputError, exit_on_input_error
+from pyserini_ext.command import run_command
+from pyserini_ext.errors import InputError
 from pyserini_ext.evaluate.evaluation import Evaluation, evaluate
 from pyserini_ext.evaluate.measures import DEFAULT_MEASURES, EXAMPLES, parse_measures
 from pyserini_ext.evaluate.names import run_names
@@ -149,4 +150,4 @@ def _write(
 
 
 if __name__ == "__main__":
-    exit_on_input_error(main)
+    run_command(main)

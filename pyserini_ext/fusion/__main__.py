@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pyserini_ext.errors import InputError, exit_on_input_error
+from pyserini_ext.command import run_command
+from pyserini_ext.errors import InputError
 from pyserini_ext.fusion.combine import MISSING, fuse
 from pyserini_ext.fusion.interpolation import alpha_path
 from pyserini_ext.fusion.normalise import NORMALISERS, RRF_K, reciprocal_rank
@@ -169,4 +170,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    exit_on_input_error(main)
+    run_command(main)

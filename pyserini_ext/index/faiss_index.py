@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +112,28 @@ class FaissStore(VectorStore):
     def search(self, queries: np.ndarray, k: int, threads: int = 1) -> list[Hits]:
         """Search with FAISS (see :meth:`VectorStore.search`)."""
         queries = self.check_queries(queries)
-        self._faiss.omp_set_num_threads(threads)
-        scores, rows = self.index.search(queries, min(k, max(len(self), 1)))
+        with faiss_threads(threads):
+            scores, rows = self.index.search(queries, min(k, max(len(self), 1)))
         if self.metric == "l2":
             scores = -scores
         return hits_of(self.docids, scores, rows)
+
+
+@contextmanager
+def faiss_threads(count: int) -> Iterator[None]:
+    """Let FAISS use `count` threads inside the block.
+
+    FAISS and torch may share one OpenMP library: what is set for a search would hold for encoding,
+    too, if it were not put back.
+    """
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def _reason(error: Exception) -> str:

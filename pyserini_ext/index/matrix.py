@@ -10,6 +10,7 @@ import numpy as np
 
 from pyserini_ext.errors import InputError
 from pyserini_ext.hits import Hits, as_docids
+from pyserini_ext.index.faiss_index import faiss_threads
 from pyserini_ext.index.vectors import VectorStore, hits_of
 
 FORMAT = "pyserini-ext vectors"
@@ -78,19 +79,19 @@ class MatrixStore(VectorStore):
         import faiss
 
         queries = self.check_queries(queries)
-        faiss.omp_set_num_threads(threads)
         k = min(k, len(self))
         if not k:
             return [Hits([], np.empty(0, np.float32)) for _ in queries]
         matrix = np.asarray(self.matrix)
         heap = faiss.ResultHeap(len(queries), k, keep_max=True)
         step = max(1, BLOCK_BYTES // (4 * self.dimension))
-        for start in range(0, len(matrix), step):
-            block = matrix[start : start + step]
-            scores, rows = faiss.knn(
-                queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT
-            )
-            heap.add_result(scores, rows + start)
+        with faiss_threads(threads):
+            for start in range(0, len(matrix), step):
+                block = matrix[start : start + step]
+                scores, rows = faiss.knn(
+                    queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT
+                )
+                heap.add_result(scores, rows + start)
         heap.finalize()
         return hits_of(self.docids, heap.D, heap.I)
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from pyserini_ext.errors import InputError, exit_on_input_error
+from pyserini_ext.command import run_command
+from pyserini_ext.errors import InputError
 from pyserini_ext.files import write_json
 from pyserini_ext.fusion.interpolation import Interpolation, alpha_path
 from pyserini_ext.plugins import create
@@ -190,4 +191,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    exit_on_input_error(main)
+    run_command(main)
