@@ -28,14 +28,11 @@ test: $(READY)  ## run the tests
 test-pyserini2: $(READY) build/pyserini-$(PYSERINI2)/pyserini  ## the tests against Pyserini 2.x
 	PYTHONPATH=$(CURDIR)/build/pyserini-$(PYSERINI2) $(BIN)/python -m pytest
 
-# Pyserini 2.x asks for Python 3.12, but its source distribution runs on 3.11 when it lies first on
-# the path; so one machine can test both.
+# Pyserini 2.x asks for Python 3.12, but runs on 3.11 when it lies first on the path; so one
+# machine can test both.
 build/pyserini-$(PYSERINI2)/pyserini: | $(READY)
-	mkdir -p build/download build/pyserini-$(PYSERINI2)
-	$(BIN)/python -m pip download -q --no-deps --no-binary :none: --ignore-requires-python \
-	  -d build/download pyserini==$(PYSERINI2)
-	tar -xf build/download/pyserini-$(PYSERINI2).tar.gz --strip-components=1 \
-	  -C build/pyserini-$(PYSERINI2)
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --ignore-requires-python \
+	  --target $(@D) pyserini==$(PYSERINI2)
 
 lint: $(READY)  ## ruff
 	$(BIN)/ruff check .
