@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import docs_commands
 
 from pyserini_ext.evaluate import evaluate
+from pyserini_ext.run import Run
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -82,6 +83,16 @@ def shell_commands(page):
         if block.language in docs_commands.SHELL:
             for command in docs_commands.commands(block):
                 yield block, command
+
+
+def inline_commands(page):
+    """Commands within the text, such as `make demo`; they are not run."""
+    text = re.sub(docs_commands.FENCE, "", PAGES[page])
+    for found in re.finditer(r"`((?:make|pip|python)\s[^`]+)`", text):
+        words = found[1].split()
+        if words[-1] not in ("…", "-m"):
+            line = text.count("\n", 0, found.start()) + 1
+            yield None, docs_commands.Command(line, " ".join(words), words)
 
 
 def write_collection(folder):
@@ -168,11 +179,10 @@ def test_commands_and_python_of_the_page_run(ran, page):
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_make_targets_scripts_and_packages_exist(page):
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for _, command in shell_commands(page):
-        words = command.text.split()
+    for _, command in [*shell_commands(page), *inline_commands(page)]:
+        words = command.words or command.text.split()
         if words[0] == "make":
-            goals = [word for word in words[1:] if "=" not in word and not word.startswith("#")]
-            assert set(goals) <= targets, command
+            assert {word for word in words[1:] if "=" not in word} <= targets, command
         if words[:2] == ["pip", "install"]:
             for word in words[2:]:
                 assert "/" not in word or (ROOT / word).exists() or "://" in word, command
@@ -183,10 +193,11 @@ def test_make_targets_scripts_and_packages_exist(page):
 def unrun():
     """Commands that are not run but whose options are looked up, with what to call for help."""
     for page in PAGES:
-        for block, command in shell_commands(page):
+        for block, command in [*shell_commands(page), *inline_commands(page)]:
             words = command.words or command.text.split()
             script = words[0] == "python" and words[1].endswith(".py")
-            module = words[:2] == ["python", "-m"] and (page in SLOW or bool(block.info))
+            slow = block is None or block.info or page in SLOW
+            module = words[:2] == ["python", "-m"] and slow
             if script or module:
                 base = 2 if script else 4 if words[2] == "pyserini_ext" else 3
                 known = tuple(words[1:base])
@@ -249,6 +260,25 @@ def test_feedback_of_a_plugin_changes_the_run_of_pyserinis_command(ran):
     dense, decay = ((folder / "runs" / f"{n}.txt").read_text() for n in ("dense", "decay"))
     assert dense != decay
     assert dense.count("\n") == decay.count("\n") == len(QUERIES) * len(TEXTS)
+
+
+def test_settings_named_on_the_feedback_page_give_pyserinis_run(ran):
+    folder, _ = ran["docs/prf.md"]
+    ours, theirs = (Run.read(folder / "runs" / f"{name}.txt") for name in ("ours", "pyserinis"))
+    assert list(ours) == list(theirs)
+    for qid, hits in ours.items():
+        assert hits.docids.tolist() == theirs[qid].docids.tolist()
+
+
+def test_stages_named_on_the_interpolation_page_are_written(ran):
+    folder, _ = ran["docs/interpolation.md"]
+    for stage in ("dense", "sparse", "before", "feedback"):
+        assert f"`three.{stage}`" in PAGES["docs/interpolation.md"]
+        assert (folder / "runs" / f"three.{stage}.txt").is_file()
+
+
+def test_the_first_page_is_short():
+    assert PAGES["README.md"].count("\n") <= 120
 
 
 def test_table_on_the_evaluation_page_is_what_the_command_prints(collections_dir):
