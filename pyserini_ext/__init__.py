@@ -34,7 +34,7 @@ _HOMES = {
     "RunWriter": "run",
     "load_topics": "topics",
     "make_encoder": "encode",
-    "open_vectors": "index.vectors",
+    "open_vectors": "index.open",
 }
 
 __all__ = ["__version__", *_HOMES]

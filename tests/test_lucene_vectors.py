@@ -8,7 +8,7 @@ import pytest
 from pyserini_ext import jvm
 from pyserini_ext.errors import InputError
 from pyserini_ext.index.lucene_vectors import LuceneVectorStore, similarity_of
-from pyserini_ext.index.vectors import open_vectors
+from pyserini_ext.index.open import open_vectors
 
 COUNT, DIMENSION = 1200, 16
 KINDS = ("hnsw", "flat", "hnsw-quantised", "flat-quantised")

@@ -8,7 +8,7 @@ from pyserini_ext.errors import InputError
 from pyserini_ext.feedback.vector import Average, Rocchio
 from pyserini_ext.fusion import Interpolation
 from pyserini_ext.hits import Hits
-from pyserini_ext.index.vectors import open_vectors
+from pyserini_ext.index.open import open_vectors
 from pyserini_ext.run import Run
 from pyserini_ext.search.base import Searcher
 from pyserini_ext.search.dense import DenseSearcher

@@ -8,7 +8,7 @@ import pytest
 
 from pyserini_ext.errors import InputError
 from pyserini_ext.index.matrix import FORMAT, MatrixStore, checksum
-from pyserini_ext.index.vectors import open_vectors
+from pyserini_ext.index.open import open_vectors
 
 N, D = 300, 16
 EXACT = ["Flat", "IDMap,Flat", "HNSW16,Flat", "IVF8,Flat"]

@@ -10,7 +10,8 @@ import numpy as np
 
 from pyserini_ext.errors import InputError
 from pyserini_ext.hits import Docids, Hits
-from pyserini_ext.index.vectors import MISSING, VectorStore, open_vectors
+from pyserini_ext.index.open import open_vectors
+from pyserini_ext.index.vectors import MISSING, VectorStore
 from pyserini_ext.run import Run
 from pyserini_ext.search.base import Searcher, check_batch
 
@@ -30,7 +31,7 @@ class DenseSearcher(Searcher):
     missing_vector : {"error", "skip", "zero"}
         What to do when the vector of a document is looked up that has none.
     ef_search, nprobe : int, optional
-        Passed to :func:`~pyserini_ext.index.vectors.open_vectors`.
+        Passed to :func:`~pyserini_ext.index.open.open_vectors`.
     **encoder_options
         Passed to the encoder (``device``, ``batch_size`` …).
 
