@@ -1,0 +1,146 @@
+"""The benchmark scripts on a collection of a few made-up documents."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pyserini_ext.errors import InputError
+from pyserini_ext.hits import Hits
+from pyserini_ext.run import Run
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import common
+import effectiveness
+
+FOLDER = Path(common.__file__).parent
+
+TEXTS = (
+    "wing in a slipstream", "heat transfer through a plate", "lift of a thin wing",
+    "supersonic flow past a cone", "buckling of cylindrical shells", "pressure on a flat plate",
+    "boundary layer on a flat plate", "shock waves in supersonic flow", "flutter of panels",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def collections(tmp_path_factory):
+    """A collection to search and a folder of published runs to fuse."""
+    folder = tmp_path_factory.mktemp("collections")
+    small = folder / "small"
+    small.mkdir()
+    with (small / "corpus.jsonl").open("w") as out:
+        for number, text in enumerate(TEXTS):
+            out.write(json.dumps({"_id": f"d{number}", "title": "", "text": text}) + "\n")
+    (small / "queries.tsv").write_text("1\tlift of a wing\n2\tsupersonic flow\n3\tflat plate\n")
+    (small / "qrels.txt").write_text("1 0 d2 1\n1 0 d0 1\n2 0 d3 1\n2 0 d7 1\n3 0 d6 1\n")
+    (folder / "pool" / "runs").mkdir(parents=True)
+    numbers = np.random.default_rng(1)
+    for year in ("dl19", "dl20"):
+        (folder / "pool" / f"qrels.{year}.full.txt").write_text("1 0 d1 2\n1 0 d4 3\n2 0 d2 1\n")
+        for name in ("bm25", "tasb", "splade"):
+            run = Run(
+                (qid, Hits(numbers.permutation([f"d{i}" for i in range(9)])[:6], numbers.random(6)))
+                for qid in ("1", "2")
+            )
+            run.save(folder / "pool" / "runs" / f"{year}.{name}.txt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("work")
+
+
+def run(script, *arguments):
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / script), *map(str, arguments)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def rows(markdown):
+    return [line.strip("| ").split(" | ") for line in markdown.splitlines() if line[:2] == "| "]
+
+
+@pytest.mark.slow
+def test_effectiveness_compares_the_ways_to_search_with_pyserinis(collections, work, minilm_path):
+    done = run(
+        "effectiveness.py", "--collections", collections, "--names", "small", "pool",
+        "--work", work, "--check-pyserini", "--json", work / "e.json",
+    )  # fmt: skip
+    table = {row[0]: row for row in rows(done.stdout)[:10]}
+    ways = "bm25 dense average rocchio interpolated before after both"
+    assert set(ways.split()) <= set(table)
+    # Every relevant document holds a word of its query and no collection is this small.
+    assert table["bm25"][4] == "**1.0000**"
+    report = json.loads((work / "e.json").read_text())
+    small, pool = report["collections"]["small"], report["collections"]["pool"]
+    checks = small["pyserini"] + pool["fusion"]
+    assert len(checks) == 5 + 2 * 3 * 4
+    for check in checks:
+        assert check["ours"] == pytest.approx(check["pyserini"], abs=1e-12), check
+        assert check["runs"].startswith(("identical", "same ranks")), check
+    assert "python -m pyserini_ext.search --sparse-index" in done.stderr
+
+
+@pytest.mark.slow
+def test_speed_is_measured_in_turn_and_kept_without_names_of_this_machine(
+    collections, work, minilm_path
+):
+    done = run(
+        "search.py", "--collection", collections / "small", "--work", work, "--repeats", "2",
+        "--only", "inner", "--json", work / "s.json",
+    )  # fmt: skip
+    assert len(rows(done.stdout)) == 2 + 7
+    report = json.loads((work / "s.json").read_text())
+    assert report["queries"] == 3
+    for title, found in report["inner"].items():
+        # Pyserini computes interpolation in float32 and encodes queries one by one.
+        assert found.pop("largest_difference") < 1e-5, title
+        for measured in found.values():
+            assert len(measured["seconds"]) == 2
+            assert measured["queries_per_second"] > 0
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", report["date"])
+    assert set(report["machine"]) == {"cpu", "cores", "memory_gib", "system"}
+
+
+def test_contestants_take_turns_and_warm_up_first():
+    order = []
+    seconds = common.alternate({n: lambda n=n: order.append(n) for n in "ab"}, repeats=2)
+    assert order == list("ababab")
+    assert [len(each) for each in seconds.values()] == [2, 2]
+    assert common.ratios([1.0, 2.0, 4.0], [2.0, 2.0, 12.0]) == {"median": 2, "min": 1, "max": 3}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "verdict"),
+    [
+        ({"1": (["a", "b", "c"], [3.0, 2.0, 1.0])}, "identical"),
+        ({"1": (["a", "b", "c"], [3.0, 2.000001, 1.0])}, "same ranks, scores within"),
+        ({"1": (["b", "a", "c"], [3.0, 2.0, 1.0])}, "query 1: a and b in one rank"),
+        ({"1": (["a", "b", "d"], [3.0, 2.0, 1.0])}, "same ranks but for 1 of 3"),
+        ({"1": (["a", "b", "c"], [3.0, 2.5, 1.0])}, "query 1: scores differ by 0.5"),
+        ({"1": (["a", "b"], [3.0, 2.0])}, "query 1: 3 hits and 2"),
+        ({"2": (["a", "b", "c"], [3.0, 2.0, 1.0])}, "2 queries are in one run only"),
+    ],
+)
+def test_verdict_says_where_two_runs_part(tmp_path, theirs, verdict):
+    Run({"1": Hits(["a", "b", "c"], [3.0, 2.0, 1.0])}).save(tmp_path / "ours.txt")
+    Run((qid, Hits(*hits)) for qid, hits in theirs.items()).save(tmp_path / "theirs.txt")
+    found = effectiveness.verdict(tmp_path / "ours.txt", tmp_path / "theirs.txt")
+    assert found.startswith(verdict)
+
+
+def test_a_folder_that_is_no_collection_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"corpus\.jsonl"):
+        common.Collection.open(tmp_path, tmp_path / "work")
+
+
+def test_the_folder_of_collections_is_not_named(monkeypatch):
+    monkeypatch.setenv(common.VARIABLE, "/some/where")
+    assert common.public("--corpus /some/where/npl") == f"--corpus ${common.VARIABLE}/npl"
