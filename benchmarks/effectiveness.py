@@ -22,6 +22,7 @@ import numpy as np
 from common import Collection, describe, markdown, ours, pyserini, quote
 
 from pyserini_ext.command import run_command
+from pyserini_ext.encode.presets import MINILM
 from pyserini_ext.errors import InputError
 from pyserini_ext.evaluate import evaluate
 from pyserini_ext.files import write_json
@@ -64,7 +65,7 @@ def ways(collection: Collection, encoder: str) -> dict[str, str]:
     }
 
 
-def searched(collection: Collection, encoder: str) -> dict[str, Any]:
+def searched(collection: Collection, encoder: str, baseline: str) -> dict[str, Any]:
     """Search in every way, print the table and return its numbers."""
     runs = {}
     for name, options in ways(collection, encoder).items():
@@ -75,7 +76,7 @@ def searched(collection: Collection, encoder: str) -> dict[str, Any]:
         )
     numbers = collection.work / "effectiveness.json"
     ours(
-        f"evaluate --qrels {quote(collection.qrels)} --baseline bm25 --format markdown"
+        f"evaluate --qrels {quote(collection.qrels)} --baseline {baseline} --format markdown"
         f" --json {quote(numbers)} {' '.join(quote(run) for run in runs.values())}"
         f" --measures {' '.join(MEASURES)}"
     )
@@ -89,21 +90,27 @@ def searched(collection: Collection, encoder: str) -> dict[str, Any]:
 def checked(collection: Collection, encoder: str) -> list[dict[str, Any]]:
     """Run Pyserini's own commands, print how they compare and return the rows."""
     topics = f"--topics {quote(collection.topics)} --hits 1000"
-    dense = (
-        f"search.faiss --index {quote(collection.faiss(encoder))} --encoder-class {quote(encoder)}"
-        f" {topics} --threads 2 --batch-size 64"
+    index = f"search.faiss --index {quote(collection.faiss(encoder))}"
+    dense = f"{index} --encoder-class {quote(encoder)} {topics} --threads 2 --batch-size 64"
+    rocchio = (
+        "--prf-method rocchio --prf-depth 5 --rocchio-topk 5 --rocchio-alpha 0.4 --rocchio-beta 0.6"
     )
     commands = {
         "bm25": f"search.lucene --index {quote(collection.lucene())} {topics} --bm25",
         "dense": dense,
         "average": f"{dense} --prf-method avg --prf-depth 3",
-        "rocchio": f"{dense} --prf-method rocchio --prf-depth 5 --rocchio-topk 5"
-        " --rocchio-alpha 0.4 --rocchio-beta 0.6",
+        "rocchio": f"{dense} {rocchio}",
     }
+    if encoder == "minilm":
+        # Without any plugin: Pyserini has a class for this checkpoint, which encodes one by one.
+        commands["rocchio, Pyserini's encoder"] = (
+            f"{index} --encoder {quote(MINILM.location())} --encoder-class sentence"
+            f" {topics} --threads 2 --batch-size 64 {rocchio}"
+        )
     rows = []
     for name, line in commands.items():
-        mine = collection.work / "runs" / f"{name}.txt"
-        theirs = collection.work / "runs" / f"{name}.pyserini.txt"
+        mine = collection.work / "runs" / f"{name.partition(',')[0]}.txt"
+        theirs = mine.with_suffix(".pyserini.txt")
         pyserini(f"{line} --output {quote(theirs)}")
         rows.append(
             {
@@ -203,6 +210,9 @@ def main() -> None:
     parser.add_argument("--names", nargs="+", default=NAMES, help=f"default: {' '.join(NAMES)}")
     parser.add_argument("--encoder", default="minilm", help="default: %(default)s")
     parser.add_argument(
+        "--baseline", default="bm25", help="row that the others are compared with (%(default)s)"
+    )
+    parser.add_argument(
         "--work", type=Path, default=Path("build/benchmarks"), help="default: %(default)s"
     )
     parser.add_argument("--check-pyserini", action="store_true", help="run its commands as well")
@@ -219,7 +229,7 @@ def main() -> None:
             found = {"fusion": fused(folder, args.work)}
         else:
             collection = Collection.open(folder, args.work)
-            found = {"table": searched(collection, args.encoder)}
+            found = {"table": searched(collection, args.encoder, args.baseline)}
             print()
             if args.check_pyserini:
                 found["pyserini"] = checked(collection, args.encoder)
