@@ -210,7 +210,9 @@ def iter_run(path: str | Path, *, keep_ranks: bool = False) -> Iterator[tuple[st
     InputError
         As :meth:`Run.read`, and when a query's lines are scattered.
     """
-    current, rows, done = None, [], set[str]()
+    current: str | None = None
+    rows: list[tuple[str, float, int]] = []
+    done = set[str]()
     for qid, docid, position, score, _ in _lines(path):
         if qid != current:
             if current is not None:
