@@ -7,8 +7,11 @@ import pytest
 
 from pyserini_ext import jvm
 from pyserini_ext.errors import InputError
+from pyserini_ext.feedback.vector import Average, Rocchio
 from pyserini_ext.index.lucene_vectors import LuceneVectorStore, similarity_of
 from pyserini_ext.index.open import open_vectors
+from pyserini_ext.search.dense import DenseSearcher
+from pyserini_ext.search.feedback import FeedbackSearcher
 
 COUNT, DIMENSION = 1200, 16
 KINDS = ("hnsw", "flat", "hnsw-quantised", "flat-quantised")
@@ -197,3 +200,25 @@ def test_lucene_scores_are_mapped_back(function, similarity, score):
 def test_an_unknown_similarity_is_refused():
     with pytest.raises(InputError, match="OTHER"):
         similarity_of(np.ones(1, np.float32), "OTHER")
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "flat"])
+@pytest.mark.parametrize("method", [Average(3), Rocchio(5), Rocchio(6, bottomk=2)])
+def test_feedback_over_lucene_equals_numpy(indexes, kind, method, queries, docids, vectors):
+    class Encoder:
+        def encode(self, texts):
+            return queries[[int(text) for text in texts]]
+
+    beam = {"ef_search": COUNT} if kind == "hnsw" else {}
+    searcher = FeedbackSearcher(DenseSearcher(indexes[kind], Encoder(), **beam), method)
+    # Query 0 has twenty equal best documents, so that the choice among them would be compared.
+    qids = [str(number) for number in range(1, len(queries))]
+    run = searcher.batch_search(qids, qids, 20)
+    for number, hits in enumerate(run.values(), start=1):
+        best = np.argsort(-(vectors @ queries[number]))[: method.depth]
+        refined = method.combine(queries[number].astype(np.float64), vectors[best].astype(float))
+        exact = vectors @ refined
+        expected = np.sort(exact)[::-1][:20]
+        np.testing.assert_allclose(hits.scores, expected, atol=1e-5)
+        found = [docids.index(docid) for docid in hits.docids]
+        np.testing.assert_allclose(exact[found], expected, atol=1e-5)

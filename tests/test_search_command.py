@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import faiss as faiss_library
 import numpy as np
 import pytest
 
@@ -107,6 +108,31 @@ PRF = {
     "rocchio-negative": "--prf-method rocchio --prf-depth 6 --rocchio-topk 3"
     " --rocchio-bottomk 2 --rocchio-gamma 0.1 --rocchio-alpha 0.9 --rocchio-beta 0.1",
 }
+
+
+@pytest.mark.parametrize("factory", ["HNSW32,Flat", "IVF8,Flat"])
+@pytest.mark.parametrize("batch", [1, 64])
+def test_feedback_on_approximate_indexes_equals_pyserinis_command(
+    faiss, topics, tmp_path, factory, batch
+):
+    flat = faiss_library.read_index(str(faiss / "index"))
+    metric = faiss_library.METRIC_INNER_PRODUCT
+    index = faiss_library.index_factory(flat.d, factory, metric)
+    vectors = flat.reconstruct_n(0, flat.ntotal)
+    index.train(vectors)
+    index.add(vectors)
+    folder = tmp_path / "index"
+    folder.mkdir()
+    faiss_library.write_index(index, str(folder / "index"))
+    (folder / "docid").write_bytes((faiss / "docid").read_bytes())
+    ours, theirs = tmp_path / "ours.txt", tmp_path / "theirs.txt"
+    common = ["--hits", "50", "--batch-size", str(batch), *PRF["rocchio"].split()]
+    search([*dense_arguments(folder, topics, ours), "--encoder", "minilm", *common, "--quiet"])
+    bridge.run(
+        "pyserini.search.faiss",
+        [*dense_arguments(folder, topics, theirs), "--encoder-class", "minilm", *common],
+    )
+    same_file(ours, theirs)
 
 
 @pytest.mark.parametrize("method", PRF)
