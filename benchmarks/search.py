@@ -244,6 +244,15 @@ def table(kind: str, measured: dict[str, dict[str, Any]], unit: str) -> str:
     return markdown([kind, f"Pyserini, {unit}", f"ours, {unit}", "times as fast"], rows)
 
 
+def tables(report: dict[str, Any]) -> str:
+    """Render everything that was measured."""
+    units = {"inner": ("inner loop", "queries/s"), "command": ("whole command", "s")}
+    units["start"] = ("start-up", "s")
+    return "\n".join(
+        table(title, report[kind], unit) for kind, (title, unit) in units.items() if kind in report
+    )
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -272,7 +281,6 @@ def main() -> None:
             worst = difference(loops)
             report["inner"][title] = measure(loops, args.repeats, len(queries))
             report["inner"][title]["largest_difference"] = worst
-        print(table("inner loop", report["inner"], "queries/s"), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         environment, out = environment_of_pyserini(), Path(folder) / "run.txt"
 
@@ -285,7 +293,6 @@ def main() -> None:
 
         if "command" in kinds:
             report["command"] = timed(collection.topics, len(queries))
-            print(table("whole command", report["command"], "s"), flush=True)
         if "start" in kinds:
             single = Path(folder) / "single.tsv"
             single.write_text(f"1\t{next(iter(queries.values()))}\n", encoding="utf-8")
@@ -297,7 +304,7 @@ def main() -> None:
                 "--help": measure(processes(helps, environment), args.starts, 1),
                 **{f"{title}, one query": found for title, found in timed(single, 1).items()},
             }
-            print(table("start-up", report["start"], "s"), flush=True)
+    print(tables(report), end="")
     report["load_average_after"] = [round(value, 1) for value in os.getloadavg()]
     if args.json:
         write_json(args.json, report)
