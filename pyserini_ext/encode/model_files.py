@@ -8,6 +8,10 @@ from typing import Any, NamedTuple
 
 from pyserini_ext.errors import InputError
 
+ACTIVATIONS = {"relu": "log1p", "log1p_relu": "log1p-log1p"}
+"""Our names of the activations of sentence-transformers' SpladePooling, which leaves the logarithm
+that is always there out of its own."""
+
 
 class Module(NamedTuple):
     """One module of a sentence-transformers checkpoint: its class, and its folder in there."""
@@ -106,6 +110,47 @@ def prompt_of(checkpoint: str, route: str) -> str:
     found = find_file(checkpoint, "config_sentence_transformers.json")
     prompts = (read_json(found).get("prompts") or {}) if found else {}
     return prompts.get(route) or ""
+
+
+def splade_settings(checkpoint: str) -> dict[str, Any]:
+    """Read how a SparseEncoder of sentence-transformers encodes documents.
+
+    Parameters
+    ----------
+    checkpoint : str
+        Folder, or name on the hub.
+
+    Returns
+    -------
+    dict
+        ``folder`` of the language model, ``activation``, ``pooling``, and ``max_length`` where it
+        is limited; empty if it is no such checkpoint.
+
+    Raises
+    ------
+    InputError
+        If documents need a module that is not supported here.
+    """
+    modules = modules_of(checkpoint, "document")
+    kinds = [module.kind for module in modules]
+    if "SpladePooling" not in kinds:
+        return {}
+    if len(kinds) != 2 or kinds[0] not in ("Transformer", "MLMTransformer"):
+        raise InputError(
+            f"{checkpoint} puts documents through {' and '.join(kinds)}, which is not supported; "
+            "supported is a language model and SpladePooling"
+        )
+    model, pooling = modules
+    out: dict[str, Any] = {"folder": model.path}
+    config = find_file(checkpoint, inside(pooling.path, "config.json"))
+    settings = read_json(config) if config else {}
+    name = settings.get("activation_function", "relu")
+    out["activation"] = ACTIVATIONS.get(name, name)
+    out["pooling"] = settings.get("pooling_strategy", "max")
+    limits = find_file(checkpoint, inside(model.path, "sentence_bert_config.json"))
+    if limits is not None and (length := read_json(limits).get("max_seq_length")):
+        out["max_length"] = length
+    return out
 
 
 def inside(folder: str, name: str) -> str:
