@@ -70,14 +70,20 @@ def autoclass(name: str) -> Any:
 
 
 @contextmanager
-def java_errors() -> Iterator[None]:
+def java_errors(writing: Path | None = None) -> Iterator[None]:
     """Turn an ``IllegalArgumentException`` of our classes, which names what is wrong, around.
+
+    Parameters
+    ----------
+    writing : Path, optional
+        What is being written: an ``IOException`` then means that it cannot be (a full disk).
 
     Raises
     ------
     InputError
         With the message of the Java exception. Other Java exceptions pass as they are.
     """
+    start()  # importing jnius starts a machine, if none runs
     from jnius import JavaException
 
     try:
@@ -85,6 +91,11 @@ def java_errors() -> Iterator[None]:
     except JavaException as error:
         if error.classname == "java.lang.IllegalArgumentException":
             raise InputError(str(error.innermessage)) from error
+        if writing is not None and str(error.classname).startswith(("java.io.", "java.nio.")):
+            raise InputError(
+                f"cannot write {writing}: {error.innermessage}; is there room on the disk, and may "
+                "it be written?"
+            ) from error
         raise
 
 

@@ -79,7 +79,7 @@ class VectorWriter(ABC):
         except OSError as error:
             raise InputError(f"cannot create the folder {self.part}: {error.strerror}") from error
         self._vectors = (self.part / self.VECTORS).open("ab+")
-        _lock(self._vectors.fileno(), self.part)
+        lock(self._vectors.fileno(), self.part)
         self._docids = (self.part / self.DOCIDS).open("ab+")
         self._seen = DocidSet(self._stored)
         self.count: int
@@ -247,7 +247,7 @@ def _sync(file: Any) -> None:
     os.fsync(file.fileno())
 
 
-def _lock(descriptor: int, part: Path) -> None:
+def lock(descriptor: int, part: Path) -> None:
     """Keep a second process out; the lock goes with the file, however the process ends."""
     with suppress(ImportError):
         import fcntl

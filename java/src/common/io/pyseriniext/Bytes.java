@@ -3,6 +3,7 @@ package io.pyseriniext;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import org.apache.lucene.util.BytesRef;
 
 /**
@@ -39,6 +40,13 @@ public final class Bytes {
     return numbers;
   }
 
+  /** Reads float64 numbers. */
+  public static double[] doubles(byte[] message) {
+    double[] numbers = new double[message.length / 8];
+    ByteBuffer.wrap(message).order(ByteOrder.LITTLE_ENDIAN).asDoubleBuffer().get(numbers);
+    return numbers;
+  }
+
   /** Writes int32 numbers. */
   public static byte[] of(int[] numbers) {
     byte[] message = new byte[4 * numbers.length];
@@ -51,6 +59,20 @@ public final class Bytes {
     byte[] message = new byte[4 * numbers.length];
     ByteBuffer.wrap(message).order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer().put(numbers);
     return message;
+  }
+
+  /** Writes float64 numbers. */
+  public static byte[] of(double[] numbers) {
+    byte[] message = new byte[8 * numbers.length];
+    ByteBuffer.wrap(message).order(ByteOrder.LITTLE_ENDIAN).asDoubleBuffer().put(numbers);
+    return message;
+  }
+
+  /** Writes strings as {@link #of(byte[][])} writes texts. */
+  public static byte[] of(String[] strings) {
+    byte[][] texts = new byte[strings.length][];
+    Arrays.setAll(texts, i -> strings[i].getBytes(StandardCharsets.UTF_8));
+    return of(texts);
   }
 
   /** Writes the number of hits of each query, all scores, then all docids joined by newlines. */
