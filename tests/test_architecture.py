@@ -1,6 +1,7 @@
 """The floors of the architecture, as docs/architecture.md tells them, hold for every import.
 
-The tables of that page are the specification; this file only reads them.
+The tables of that page are the specification; this file only reads them. The last one, of modules,
+comes from their docstrings: ``python tests/test_architecture.py`` writes it.
 """
 
 import ast
@@ -113,16 +114,20 @@ def test_the_picture_shows_every_unit():
     assert set(FLOORS) <= set(re.findall(r"\w+", " ".join(re.findall(r">([^<]+)<", PICTURE))))
 
 
-def test_the_page_says_of_every_module_what_its_docstring_says():
-    expected = []
+def module_table():
+    """The lines of the page's last table, from the docstrings."""
+    lines = []
     files = [file for file in FILES.values() if file.name != "__init__.py"]
     for file in sorted(files, key=lambda f: (f.parent != PACKAGE, f.as_posix())):
         line = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))).splitlines()[0]
         line = re.sub(r":class:`~?[\w.]*?(\w+)`", r"`\1`", line.replace("``", "`")).rstrip(".")
-        expected.append(f"| `{file.relative_to(PACKAGE).as_posix()}` | {line} |")
+        lines.append(f"| `{file.relative_to(PACKAGE).as_posix()}` | {line} |")
+    return lines
+
+
+def test_the_page_says_of_every_module_what_its_docstring_says():
     shown = PAGE[PAGE.index("| module |") :].splitlines()[2:]
-    missing = [line for line in expected if line not in shown]
-    assert shown == expected, "put in its place: " + "\n".join(missing)
+    assert shown == module_table(), "python tests/test_architecture.py writes the table anew"
 
 
 def test_places_that_the_page_sends_to_exist():
@@ -130,3 +135,10 @@ def test_places_that_the_page_sends_to_exist():
         assert any((folder / name).exists() for folder in (ROOT, PACKAGE)), name
     for names in re.findall(r"`(NORMALISERS|MISSING|open_vectors|Preset)`", PAGE):
         assert any(names in file.read_text(encoding="utf-8") for file in FILES.values())
+
+
+if __name__ == "__main__":
+    head = PAGE[: PAGE.index("| module |")]
+    table_of_modules = ["| module | what it is |", "|---|---|", *module_table()]
+    text = head + "\n".join(table_of_modules) + "\n"
+    (ROOT / "docs" / "architecture.md").write_text(text, encoding="utf-8")
