@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,14 @@ GRADED = ["nDCG@10", "AP(rel=2)", "R(rel=2)@100"]
 
 ROCCHIO = "--prf rocchio --prf-depth 5 --rocchio-alpha 0.4 --rocchio-beta 0.6"
 """The settings of the reproduction in Li et al., TOIS 2023."""
+
+QUESTIONS = {
+    "against bm25": ("bm25",),
+    "feedback against none": ("dense", "average", "rocchio"),
+    "interpolated with feedback against without": ("interpolated", "before", "after", "both"),
+}
+"""The tables: the baseline, and the rows compared with it (all, where none is named). The
+correction for several comparisons counts those of a table."""
 
 NAMES = ("acm3204", "cranfield", "npl", "msmarco_dl_pool")
 PAIRS = (("bm25", "tasb"), ("bm25", "splade"), ("tasb", "splade"))
@@ -65,8 +72,8 @@ def ways(collection: Collection, encoder: str) -> dict[str, str]:
     }
 
 
-def searched(collection: Collection, encoder: str, baseline: str) -> dict[str, Any]:
-    """Search in every way, print the table and return its numbers."""
+def searched(collection: Collection, encoder: str) -> dict[str, Any]:
+    """Search in every way, print a table for each question and return their numbers."""
     runs = {}
     for name, options in ways(collection, encoder).items():
         runs[name] = collection.work / "runs" / f"{name}.txt"
@@ -74,17 +81,19 @@ def searched(collection: Collection, encoder: str, baseline: str) -> dict[str, A
             f"search {options} --topics {quote(collection.topics)} --hits 1000 --threads 2"
             f" --tag {name} --quiet --output {quote(runs[name])}"
         )
-    numbers = collection.work / "effectiveness.json"
-    ours(
-        f"evaluate --qrels {quote(collection.qrels)} --baseline {baseline} --format markdown"
-        f" --json {quote(numbers)} {' '.join(quote(run) for run in runs.values())}"
-        f" --measures {' '.join(MEASURES)}"
-    )
-    sys.stdout.flush()
-    found = json.loads(numbers.read_text(encoding="utf-8"))
-    found.pop("files", None)
-    found.pop("qrels", None)
-    return found
+    tables = {}
+    for title, (baseline, *others) in QUESTIONS.items():
+        numbers = collection.work / f"{title.replace(' ', '-')}.json"
+        names = [baseline, *(others or [name for name in runs if name != baseline])]
+        ours(
+            f"evaluate --qrels {quote(collection.qrels)} --baseline {baseline} --format markdown"
+            f" --json {quote(numbers)} {' '.join(quote(runs[name]) for name in names)}"
+            f" --measures {' '.join(MEASURES)}"
+        )
+        print(flush=True)
+        found = json.loads(numbers.read_text(encoding="utf-8"))
+        tables[title] = {key: found[key] for key in ("baseline", "queries", "runs")}
+    return tables
 
 
 def checked(collection: Collection, encoder: str) -> list[dict[str, Any]]:
@@ -210,9 +219,6 @@ def main() -> None:
     parser.add_argument("--names", nargs="+", default=NAMES, help=f"default: {' '.join(NAMES)}")
     parser.add_argument("--encoder", default="minilm", help="default: %(default)s")
     parser.add_argument(
-        "--baseline", default="bm25", help="row that the others are compared with (%(default)s)"
-    )
-    parser.add_argument(
         "--work", type=Path, default=Path("build/benchmarks"), help="default: %(default)s"
     )
     parser.add_argument("--check-pyserini", action="store_true", help="run its commands as well")
@@ -229,8 +235,7 @@ def main() -> None:
             found = {"fusion": fused(folder, args.work)}
         else:
             collection = Collection.open(folder, args.work)
-            found = {"table": searched(collection, args.encoder, args.baseline)}
-            print()
+            found: dict[str, Any] = searched(collection, args.encoder)
             if args.check_pyserini:
                 found["pyserini"] = checked(collection, args.encoder)
         report["collections"][name] = found

@@ -16,8 +16,10 @@ from pyserini_ext.run import Run
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import common
 import effectiveness
+import search
 
 FOLDER = Path(common.__file__).parent
+DOCS = FOLDER.parent / "docs"
 
 TEXTS = (
     "wing in a slipstream", "heat transfer through a plate", "lift of a thin wing",
@@ -144,3 +146,22 @@ def test_a_folder_that_is_no_collection_is_named(tmp_path):
 def test_the_folder_of_collections_is_not_named(monkeypatch):
     monkeypatch.setenv(common.VARIABLE, "/some/where")
     assert common.public("--corpus /some/where/npl") == f"--corpus ${common.VARIABLE}/npl"
+
+
+def test_the_page_of_results_holds_the_numbers_that_are_kept():
+    kept = json.loads((FOLDER / "results" / "effectiveness.json").read_text())
+    page = (DOCS / "results.md").read_text(encoding="utf-8")
+    for found in kept["collections"].values():
+        tables = [found[title] for title in effectiveness.QUESTIONS if title in found]
+        for row in [row for table in tables for row in table["runs"]]:
+            cells = [f"{result['value']:.4f}" for result in row["results"].values()]
+            assert re.search(rf"^\| {row['run']} \|.*" + ".*".join(cells), page, re.MULTILINE)
+        for row in (*found.get("pyserini", ()), *found.get("fusion", ())):
+            cells = [f"{value:.4f}" for value in row["ours"].values()]
+            assert row["ours"] == pytest.approx(row["pyserini"], abs=1e-4)
+            assert f"| {' | '.join([row['run'], *cells, row['runs']])} |" in page
+
+
+def test_the_page_of_benchmarks_holds_the_tables_that_are_kept():
+    kept = json.loads((FOLDER / "results" / "search.json").read_text())
+    assert search.tables(kept) in (DOCS / "benchmarks.md").read_text(encoding="utf-8")
