@@ -179,7 +179,7 @@ def describe() -> dict[str, Any]:
     """Return what a measurement depends on besides its input; no names of hosts or folders."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "command": public(shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}"]))
+        "command_line": public(shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}"]))
         + "".join(
             f" {quote(public(a))}" if "$" not in public(a) else f' "{public(a)}"'
             for a in sys.argv[1:]
