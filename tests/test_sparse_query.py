@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from pyserini_ext.encode.fast_tokenizer import FastTokenizer
 from pyserini_ext.encode.sparse_query import InferenceFreeEncoder
-from pyserini_ext.encode.token_weights import read_weights, table_sha256
 from pyserini_ext.errors import InputError
+from pyserini_ext.index.idf import idf_sha256
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ",", ".", "-", "the", "wave", "##s"] + [
@@ -203,7 +203,7 @@ def test_both_table_files_are_read_and_have_one_identity(doc_only, tmp_path):
     (folder / "query_token_weights.txt").write_text(lines)
     ours, theirs = InferenceFreeEncoder(folder), InferenceFreeEncoder(doc_only)
     assert ours.encode("the waves") == theirs.encode("the waves") != {}
-    assert ours.idf_sha256 == theirs.idf_sha256 == table_sha256({**WEIGHTS, "nothing": 0.0})
+    assert ours.idf_sha256 == theirs.idf_sha256 == idf_sha256({**WEIGHTS, "nothing": 0.0})
     assert ours.tokenizer_name == theirs.tokenizer_name
     other = InferenceFreeEncoder(doc_only, weights={**WEIGHTS, "wave": 1.0})
     assert other.idf_sha256 != ours.idf_sha256
@@ -213,7 +213,7 @@ def test_tokenizers_of_one_vocabulary_have_one_name(tokenizer, minilm_path, libr
     names = [FastTokenizer(place).name for place in (tokenizer, minilm_path)]
     assert names[0] != names[1]
     assert InferenceFreeEncoder(library[1]).tokenizer_name == names[0]
-    assert names[0].startswith(f"wordpiece-{len(WORDS)}-")
+    assert names[0].startswith(f"vocabulary-{len(WORDS)}-")
 
 
 @pytest.mark.parametrize(
@@ -224,9 +224,9 @@ def test_tokenizers_of_one_vocabulary_have_one_name(tokenizer, minilm_path, libr
         ('{"a": Infinity}', "'a' is inf"),
         ('{"a": "1"}', "'a' is '1'"),
         ('{"a": true}', "'a' is True"),
-        ("[1]", "not a table"),
-        ("{}", "empty table"),
-        ("{", "cannot be read as JSON"),
+        ("[1]", "no table"),
+        ("{}", "an empty one"),
+        ("{", "not JSON"),
         ('{"zzz": 1}', "another tokenizer"),
     ],
 )
@@ -236,12 +236,6 @@ def test_what_is_no_table_is_refused(tokenizer, tmp_path, content, message):
         InferenceFreeEncoder(tokenizer, weights=tmp_path / "t.json")
 
 
-def test_bad_line_of_a_table_is_named(tmp_path):
-    (tmp_path / "t.txt").write_text("a\t1\nb 2\n")
-    with pytest.raises(InputError, match="line 2: expected token<TAB>weight"):
-        read_weights(tmp_path / "t.txt")
-
-
 def test_other_mistakes_are_told_in_one_line(tokenizer, doc_only, tmp_path, library):
     with pytest.raises(InputError, match="no table of token weights; give weights"):
         InferenceFreeEncoder(tokenizer)
@@ -249,7 +243,7 @@ def test_other_mistakes_are_told_in_one_line(tokenizer, doc_only, tmp_path, libr
         InferenceFreeEncoder(tmp_path, weights="ones")
     with pytest.raises(InputError, match="no such checkpoint folder"):
         InferenceFreeEncoder(tmp_path / "nothing", weights="ones")
-    with pytest.raises(InputError, match="no such table"):
+    with pytest.raises(InputError, match="no such file"):
         InferenceFreeEncoder(tokenizer, weights="two")
     with pytest.raises(InputError, match="missing"):
         InferenceFreeEncoder(doc_only, missing=-1.0)

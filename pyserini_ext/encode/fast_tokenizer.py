@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,10 +57,7 @@ class FastTokenizer:
         self._tokenizer.no_padding()
         # Offsets, which nobody reads here, cost a fifth of the time; older versions lack this.
         self._batch = getattr(self._tokenizer, "encode_batch_fast", self._tokenizer.encode_batch)
-        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
-        self.tokens: list[str | None] = [None] * (max(vocabulary.values()) + 1)
-        for token, number in vocabulary.items():
-            self.tokens[number] = token
+        self.tokens = by_id(self._tokenizer.get_vocab(with_added_tokens=True))
         added = self._tokenizer.get_added_tokens_decoder()
         self.special = frozenset(number for number, token in added.items() if token.special)
         config = path.with_name("tokenizer_config.json")
@@ -98,9 +95,7 @@ class FastTokenizer:
     @cached_property
     def name(self) -> str:
         """Identifies the tokenizer by its vocabulary, whatever its folder is called."""
-        text = json.dumps(self.tokens, ensure_ascii=False, separators=(",", ":"))
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        return f"{type(self._tokenizer.model).__name__.lower()}-{len(self.tokens)}-{digest[:12]}"
+        return vocabulary_name(self.tokens)
 
     def ids(self, text: str) -> list[int]:
         """Return the token ids of one text."""
@@ -125,6 +120,27 @@ class FastTokenizer:
                 found = words[word] = self._tokenizer.encode(word, add_special_tokens=False).ids
             out += found
         return out
+
+
+def by_id(vocabulary: Mapping[str, int]) -> list[str | None]:
+    """Turn a tokenizer's vocabulary into a list of its tokens, with None in the gaps."""
+    tokens: list[str | None] = [None] * (max(vocabulary.values()) + 1)
+    for token, number in vocabulary.items():
+        tokens[number] = token
+    return tokens
+
+
+def vocabulary_name(tokens: Sequence[str | None]) -> str:
+    """Name a tokenizer by the tokens it has for its ids, wherever it lies.
+
+    Returns
+    -------
+    str
+        ``vocabulary-<size>-<start of a SHA-256>``.
+    """
+    text = json.dumps(tokens, ensure_ascii=False, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"vocabulary-{len(tokens)}-{digest[:12]}"
 
 
 def _encodable(text: str) -> str:

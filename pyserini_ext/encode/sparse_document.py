@@ -14,6 +14,7 @@ from tqdm import tqdm
 from pyserini_ext.encode.batches import length_sorted, padded
 from pyserini_ext.encode.checkpoint import longest_input
 from pyserini_ext.encode.dense import CPU_TOKENS, DEFAULT_LENGTH, DTYPES, LONG_JOB, _device
+from pyserini_ext.encode.fast_tokenizer import by_id, vocabulary_name
 from pyserini_ext.encode.language_model import load_language_model
 from pyserini_ext.encode.model_files import prompt_of, splade_settings
 from pyserini_ext.encode.texts import joined
@@ -91,6 +92,8 @@ class SparseDocumentEncoder:
     ----------
     tokens : list of str
         By id; empty for ids that are never in a vector.
+    tokenizer_name : str
+        Identifies the tokenizer by its vocabulary; queries must be encoded with it.
 
     Raises
     ------
@@ -137,6 +140,7 @@ class SparseDocumentEncoder:
             special_tokens = bool(stated)
         width = model.get_output_embeddings().weight.shape[0]
         self.tokens = self._vocabulary(width, special_tokens)
+        self.tokenizer_name = vocabulary_name(by_id(self._tokenizer.get_vocab()))
         # A head may be wider than the vocabulary, for the sake of the hardware.
         nameless = np.array([not token for token in self.tokens])
         self._nameless = torch.from_numpy(nameless).to(self.device)
@@ -173,9 +177,9 @@ class SparseDocumentEncoder:
     def _vocabulary(self, width: int, special_tokens: bool) -> list[str]:
         tokens = [""] * width
         left_out = set() if special_tokens else set(self._tokenizer.all_special_ids)
-        for token, number in self._tokenizer.get_vocab().items():
-            if number < width and number not in left_out:
-                tokens[number] = token
+        for number, token in enumerate(by_id(self._tokenizer.get_vocab())[:width]):
+            if number not in left_out:
+                tokens[number] = token or ""
         return tokens
 
     def encode_documents(

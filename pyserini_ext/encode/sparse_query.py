@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pyserini_ext.encode.fast_tokenizer import FastTokenizer
 from pyserini_ext.encode.model_files import prompt_of
-from pyserini_ext.encode.token_weights import (
-    checked,
-    model_weights,
-    read_weights,
-    static_folder,
-    table_sha256,
-)
+from pyserini_ext.encode.token_weights import model_weights, static_folder
 from pyserini_ext.errors import InputError
+from pyserini_ext.index.idf import check_idf, idf_sha256, read_idf
 
 
 class InferenceFreeEncoder:
@@ -54,7 +50,7 @@ class InferenceFreeEncoder:
     tokenizer_name : str
         Identifies the tokenizer by its vocabulary; documents must have been encoded with it.
     idf_sha256 : str or None
-        Identifies the table (:func:`~pyserini_ext.encode.token_weights.table_sha256`); None for
+        Identifies the table (:func:`~pyserini_ext.index.idf.idf_sha256`); None for
         ones.
     missing : float
     weights : dict of str to float
@@ -86,7 +82,9 @@ class InferenceFreeEncoder:
         self.checkpoint, self.tf = str(checkpoint), tf
         if max_length is not None and max_length < 1:
             raise InputError(f"max_length is {max_length}; it must be at least 1")
-        self.missing = checked({"(missing)": missing}, "missing")["(missing)"]
+        if not 0 <= missing < math.inf:
+            raise InputError(f"missing is {missing}; expected a finite number, 0 or more")
+        self.missing = missing
         static = None
         if weights is None and not Path(self.checkpoint).is_file():
             static = static_folder(self.checkpoint)
@@ -100,7 +98,7 @@ class InferenceFreeEncoder:
         ones = isinstance(weights, str) and weights == "ones"
         self.weights = {} if ones else self._table(weights)
         self.tokenizer_name = self._tokenizer.name
-        self.idf_sha256 = None if ones else table_sha256(self.weights)
+        self.idf_sha256 = None if ones else idf_sha256(self.weights)
         default = 1.0 if ones else self.missing
         left_out = frozenset() if special_tokens else self._tokenizer.special
         self._terms: list[tuple[str, float] | None] = [
@@ -119,9 +117,9 @@ class InferenceFreeEncoder:
 
     def _table(self, weights: str | Path | Mapping[str, float] | None) -> dict[str, float]:
         if isinstance(weights, Mapping):
-            return checked(weights, "weights")
+            return check_idf(weights, "weights")
         if weights is not None:
-            return read_weights(weights)
+            return read_idf(weights)
         found = None
         if not Path(self.checkpoint).is_file():
             found = model_weights(self.checkpoint, self._tokenizer.tokens)

@@ -1,93 +1,16 @@
-"""Tables of query token weights: read from a model or a file, checked, and identified."""
+"""The table of query token weights that belongs to an inference-free model."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-from collections.abc import Mapping
-from pathlib import Path
-
 from pyserini_ext.encode.model_files import find_file, inside, modules_of, read_json
 from pyserini_ext.errors import InputError
+from pyserini_ext.index.idf import check_idf, read_idf
 
 TABLE_FILES = ("idf.json", "query_token_weights.txt")
 """Names under which OpenSearch's doc-only models carry their table, in the order of preference."""
 
 STATIC_MODULES = ("SparseStaticEmbedding", "IDF")
 """Classes of sentence-transformers that hold a table; the second name is that of 5.0's drafts."""
-
-
-def read_weights(path: str | Path) -> dict[str, float]:
-    """Read a table of token weights.
-
-    Parameters
-    ----------
-    path : str or Path
-        ``.json``: one object ``{token: weight}``; anything else: a line ``token<TAB>weight`` each.
-
-    Returns
-    -------
-    dict of str to float
-
-    Raises
-    ------
-    InputError
-        If the file is not such a table, or a weight is negative, infinite or not a number.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no such table of token weights: {path}")
-    if path.suffix == ".json":
-        return checked(read_json(path), str(path))
-    table: dict[str, float] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        token, _, weight = line.rpartition("\t")
-        try:
-            table[token] = float(weight)
-        except ValueError:
-            token = ""
-        if not token:
-            raise InputError(
-                f"{path}, line {number}: expected token<TAB>weight, found {line[:60]!r}"
-            )
-    return checked(table, str(path))
-
-
-def checked(table: object, source: str) -> dict[str, float]:
-    """Return a table as ``{str: float}``, or say which entry of which source is wrong."""
-    if not isinstance(table, Mapping):
-        raise InputError(f"{source} is not a table of token weights; expected {{token: weight}}")
-    out: dict[str, float] = {}
-    for token, weight in table.items():
-        right = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not right or not math.isfinite(weight) or weight < 0:
-            raise InputError(
-                f"{source}: the weight of {token!r} is {weight!r}; expected a finite number, 0 or "
-                "more (an inverted index cannot score below zero)"
-            )
-        out[token] = float(weight)
-    if not out:
-        raise InputError(f"{source} is an empty table of token weights")
-    return out
-
-
-def table_sha256(table: Mapping[str, float]) -> str:
-    """Identify a table by what it says, not by its file.
-
-    Parameters
-    ----------
-    table : mapping of str to float
-
-    Returns
-    -------
-    str
-        SHA-256 of the JSON object of the weights that are not 0, tokens in the order of their code
-        points, no spaces, UTF-8: the same for ``idf.json`` and ``query_token_weights.txt``.
-    """
-    said = {token: float(table[token]) for token in sorted(table) if table[token]}
-    text = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def static_folder(checkpoint: str) -> str | None:
@@ -139,7 +62,7 @@ def model_weights(checkpoint: str, tokens: list[str | None]) -> dict[str, float]
     for name in TABLE_FILES:
         found = find_file(checkpoint, name)
         if found is not None:
-            return read_weights(found)
+            return read_idf(found)
     return None
 
 
@@ -150,7 +73,7 @@ def _static_weights(checkpoint: str, folder: str, tokens: list[str | None]) -> d
         for place in (inside(folder, path), path):
             found = find_file(checkpoint, place)
             if found is not None:
-                return read_weights(found)
+                return read_idf(found)
         raise InputError(f"{checkpoint} names {path} as its table, and has no such file")
     found = find_file(checkpoint, inside(folder, "model.safetensors"))
     if found is None:
@@ -168,4 +91,4 @@ def _static_weights(checkpoint: str, folder: str, tokens: list[str | None]) -> d
             "one weight a token"
         )
     pairs = zip(tokens, weights.astype(float).tolist(), strict=False)
-    return checked({token: weight for token, weight in pairs if token is not None}, str(found))
+    return check_idf({token: weight for token, weight in pairs if token is not None}, str(found))
