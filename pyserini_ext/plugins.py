@@ -20,6 +20,7 @@ from pyserini_ext.errors import InputError
 
 GROUPS = {
     "encoder": "pyserini_ext.encoders",
+    "sparse-encoder": "pyserini_ext.sparse_encoders",
     "feedback": "pyserini_ext.feedback",
     "searcher": "pyserini_ext.searchers",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -177,9 +177,3 @@ def make_sparse_encoder(name_or_path: str | Path, **options: Any) -> Any:
     if name in known or not ("/" in name or Path(name).is_dir()):
         return plugins.create("sparse-encoder", name, **options)
     return plugins.create("sparse-encoder", "inference-free", checkpoint=name, **options)
-
-
-def prepare(encoder: Any, texts: Iterable[str]) -> None:
-    """Show an encoder all documents, if it wants to see them before the first is encoded."""
-    if hasattr(encoder, "prepare"):
-        encoder.prepare(texts)
