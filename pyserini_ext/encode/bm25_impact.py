@@ -45,7 +45,8 @@ class BM25Impact:
         Count a repeated query token as often as it occurs, as Lucene's BM25 does; the default
         counts it once.
     average_length : float, optional
-        Tokens of a document on average; taken from the collection by :meth:`prepare` otherwise.
+        Tokens of a document on average, where the documents to encode are a part of a collection;
+        learnt from them by :meth:`prepare` otherwise.
 
     Attributes
     ----------
@@ -72,6 +73,7 @@ class BM25Impact:
             raise InputError(f"average_length is {average_length}; it must be above 0")
         self.checkpoint = str(checkpoint or _packaged())
         self.k1, self.b, self.tf, self.average_length = k1, b, tf, average_length
+        self._given = average_length is not None
         self._tokenizer = FastTokenizer(self.checkpoint)
         self.count = 0
         self._df: Counter[str] = Counter()
@@ -104,7 +106,9 @@ class BM25Impact:
                 df.update(set(tokens))
         if not total:
             raise InputError(f"{count} documents without a token; BM25 needs their average length")
-        self.average_length, self.count, self._df, self._queries = total / count, count, df, None
+        if not self._given:
+            self.average_length = total / count
+        self.count, self._df, self._queries = count, df, None
 
     @property
     def idf(self) -> dict[str, float]:
@@ -166,7 +170,8 @@ class BM25Impact:
         return self._queries
 
     def __repr__(self) -> str:
-        return f"BM25Impact({self.checkpoint!r}, k1={self.k1}, b={self.b})"
+        length = self.average_length
+        return f"BM25Impact({self.checkpoint!r}, k1={self.k1}, b={self.b}, average_length={length})"
 
 
 def _packaged() -> Path:

@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             df = writer.frequencies()
             values = compute_idf(list(df.values()), writer.count).tolist()
             write_json(args.idf, dict(sorted(zip(df, values, strict=True))))
-        about = {"tokenizer": getattr(encoder, "tokenizer_name", None)}
+        about = {"tokenizer": getattr(encoder, "tokenizer_name", None), "encoder": repr(encoder)}
         writer.finish(about)
     except KeyboardInterrupt:
         print(
