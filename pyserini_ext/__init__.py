@@ -24,7 +24,7 @@ _HOMES = {
     "FeedbackSearcher": "search.feedback",
     "Hit": "hits",
     "Hits": "hits",
-    "ImpactSearcher": "search.sparse",
+    "ImpactSearcher": "search.impact",
     "InputError": "errors",
     "InterpolatedSearcher": "search.staged",
     "Interpolation": "fusion.interpolation",

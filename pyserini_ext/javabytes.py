@@ -48,7 +48,11 @@ def unpack_docids(message: Any, count: int) -> np.ndarray:
 
 def unpack_texts(message: Any, count: int) -> list[str | None]:
     """Return texts packed as int32 lengths (-1 for None) and their UTF-8."""
-    data = message.tostring()
+    return split_texts(message.tostring(), count)
+
+
+def split_texts(data: bytes, count: int) -> list[str | None]:
+    """Return texts from the bytes of such a message."""
     texts: list[str | None] = []
     position = 4 * count
     for length in np.frombuffer(data, dtype="<i4", count=count).tolist():

@@ -9,7 +9,7 @@ import pytest
 from pyserini_ext import jvm
 from pyserini_ext.errors import InputError
 from pyserini_ext.hits import Hits
-from pyserini_ext.search.sparse import BM25Searcher, ImpactSearcher, PyseriniSearcher
+from pyserini_ext.search.sparse import BM25Searcher, PyseriniSearcher
 
 WORDS = [f"term{number}" for number in range(30)]
 COUNT = 1500
@@ -286,31 +286,3 @@ def test_adapter_of_an_object_with_search_alone():
     assert [pairs(hits) for hits in run.values()] == [[("x", 2.0)], [("y", 2.0)]]
     with pytest.raises(InputError, match=r"no method search"):
         PyseriniSearcher(object())
-
-
-class Weights:
-    """An impact encoder that gives each word of the query the weight 2."""
-
-    def encode(self, query):
-        return dict.fromkeys(query.split(), 2)
-
-
-def test_impact_searcher_equals_pyserini(tmp_path):
-    rng = random.Random(3)
-    documents = [
-        {"id": str(n), "contents": "", "vector": {w: rng.randint(1, 9) for w in WORDS if n % 7}}
-        for n in range(60)
-    ]
-    for document in documents[::2]:
-        document["vector"].pop("term1", None)
-    options = ("-impact", "-pretokenized")
-    path = index(tmp_path, documents, *options, collection="JsonVectorCollection")
-    ours = ImpactSearcher(path, Weights())
-    found = ours.batch_search(["term1 term2", "nowhere"], ["a", "b"], 10)
-    assert found["a"] == Hits.from_pyserini(ours.searcher.search("term1 term2", 10))
-    assert [len(hits) for hits in found.values()] == [10, 0]
-
-
-def test_impact_searcher_refuses_what_cannot_encode(ties):
-    with pytest.raises(InputError, match="encode"):
-        ImpactSearcher(ties, encoder=3)

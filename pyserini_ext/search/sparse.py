@@ -1,8 +1,7 @@
-"""Searchers over inverted indexes, and the adapter for any searcher of Pyserini."""
+"""BM25 over an inverted index, and the adapter for any searcher of Pyserini."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,10 @@ from pyserini_ext.errors import InputError
 from pyserini_ext.hits import Hits
 from pyserini_ext.run import Run
 from pyserini_ext.search.base import Searcher, check_batch
-
-MOST = 2**31 - 2
-"""No Lucene index holds more documents."""
+from pyserini_ext.search.lucene import MOST, LuceneIndexSearcher, resolve_index
 
 
-class BM25Searcher(Searcher):
+class BM25Searcher(LuceneIndexSearcher):
     """BM25 over a Lucene index, with the ranks and scores of Pyserini's ``LuceneSearcher``.
 
     A batch crosses the border to Java once, and docids come from doc values instead of stored
@@ -109,70 +106,13 @@ class BM25Searcher(Searcher):
                 javabytes.pack_strings(flat),
                 int(threads),
             )
-        scores = javabytes.unpack_floats(message)
-        absent = np.isnan(scores)
-        if absent.any():
-            if absent.all():
-                raise InputError(
-                    f"none of the {len(flat)} documents to score is in {self.path} (the first is "
-                    f"{flat[0]!r}): the sparse and the dense index hold different collections"
-                )
-            scores = np.where(absent, np.float32(0), scores)
+        scores = self._scores(message, docids)
         if self.adjust_ties:
-            rounded = np.floor(scores.astype(np.float64) * 1e4 + 0.5) / 1e4
-            scores = rounded.astype(np.float32)
-        return np.split(scores, np.cumsum(counts)[:-1]) if counts else []
-
-    def stored(self, docids: Sequence[str], field: str = "raw") -> list[str | None]:
-        """Return a stored field of documents, read in one call.
-
-        Parameters
-        ----------
-        docids : sequence of str
-        field : str
-            ``"raw"`` (indexes built with ``--storeRaw``) or ``"contents"`` (``--storeContents``).
-
-        Returns
-        -------
-        list of str or None
-            None where the docid is not in the index or the field was not stored.
-        """
-        message = self._java.documents.stored(javabytes.pack_strings(docids), field)
-        return javabytes.unpack_texts(message, len(docids))
-
-    def contents(self, docids: Sequence[str]) -> list[str | None]:
-        """Return the text of documents: the ``contents`` of the stored document.
-
-        Returns
-        -------
-        list of str or None
-            None where the docid is not in the index.
-
-        Raises
-        ------
-        InputError
-            If a document is in the index but its text was not stored.
-        """
-        texts: list[str | None] = []
-        for docid, raw in zip(docids, self.stored(docids), strict=True):
-            texts.append(None if raw is None else str(json.loads(raw)["contents"]))
-            if raw is None and self._number(docid) >= 0:
-                raise InputError(
-                    f"{self.path} stores no text of document {docid!r}; build the index with "
-                    "--storeRaw"
-                )
-        return texts
-
-    def _number(self, docid: str) -> int:
-        message = self._java.documents.numbers(javabytes.pack_strings([docid]))
-        return int(javabytes.unpack_ints(message)[0])
-
-    def __len__(self) -> int:
-        return int(self._java.documents.numDocs())
-
-    def close(self) -> None:
-        """Close the index."""
-        self._java.close()
+            scores = [
+                (np.floor(some.astype(np.float64) * 1e4 + 0.5) / 1e4).astype(np.float32)
+                for some in scores
+            ]
+        return scores
 
 
 class PyseriniSearcher(Searcher):
@@ -230,76 +170,3 @@ class PyseriniSearcher(Searcher):
         """Close the wrapped searcher, where it can be closed."""
         if callable(getattr(self.searcher, "close", None)):
             self.searcher.close()
-
-
-class ImpactSearcher(PyseriniSearcher):
-    """Learned sparse retrieval over an impact index, by Pyserini's ``LuceneImpactSearcher``.
-
-    Parameters
-    ----------
-    index : str or Path
-        An impact index (``--impact --pretokenized``), or the name of a prebuilt one.
-    encoder : str or object
-        What Pyserini takes: the name of a sparse query encoder's checkpoint, or an object whose
-        ``encode(query)`` gives ``{token: weight}``. Pyserini cuts weights to whole numbers.
-    min_idf : float
-        Query tokens whose idf is not above this are dropped; so is, with 0, a token that stands
-        in every document.
-
-    Raises
-    ------
-    InputError
-        If there is no such index or the encoder cannot encode.
-    """
-
-    def __init__(self, index: str | Path, encoder: Any, min_idf: float = 0) -> None:
-        if not isinstance(encoder, str) and not callable(getattr(encoder, "encode", None)):
-            raise InputError(
-                f"the encoder of an impact index is {type(encoder).__name__}; give the name of a "
-                "checkpoint or an object with encode(query) -> {token: weight}"
-            )
-        self.path = resolve_index(index, "impact")
-        with jvm.pyserini_import():
-            from pyserini.search.lucene import LuceneImpactSearcher
-        super().__init__(LuceneImpactSearcher(str(self.path), encoder, min_idf))
-
-
-def resolve_index(index: str | Path, kind: str) -> Path:
-    """Return the folder of a Lucene index, downloading a prebuilt one that is asked for by name.
-
-    Parameters
-    ----------
-    index : str or Path
-    kind : str
-        For messages: what sort of index is wanted.
-
-    Raises
-    ------
-    InputError
-        If it is neither a Lucene index nor the name of a prebuilt index of Pyserini.
-    """
-    path = Path(index)
-    if path.is_dir():
-        if not any(path.glob("segments_*")):
-            holds = "a FAISS index" if (path / "docid").is_file() else "no segments_* file"
-            raise InputError(
-                f"{path} is not a Lucene index (it holds {holds}); build a {kind} index with "
-                "python -m pyserini_ext pyserini.index.lucene"
-            )
-        return path
-    # A name has no separators; importing Pyserini to look a path up would take seconds.
-    if path.exists() or len(path.parts) != 1:
-        raise InputError(f"no such {kind} index: {index} (expected the folder of a Lucene index)")
-    with jvm.pyserini_import():
-        import pyserini.prebuilt_index_info as prebuilt
-        from pyserini.util import download_prebuilt_index
-    known = {**prebuilt.TF_INDEX_INFO, **prebuilt.IMPACT_INDEX_INFO}
-    if str(index) not in known:
-        raise InputError(
-            f"no such {kind} index: {index} is neither a folder nor one of the "
-            f"{len(known)} prebuilt sparse indexes of Pyserini"
-        )
-    try:
-        return Path(download_prebuilt_index(str(index)))
-    except (ValueError, OSError) as error:
-        raise InputError(f"the prebuilt index {index} could not be downloaded: {error}") from error
