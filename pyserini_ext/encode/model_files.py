@@ -50,7 +50,13 @@ def find_file(checkpoint: str, name: str) -> Path | None:
 
     try:
         return Path(hf_hub_download(checkpoint, name))
-    except EntryNotFoundError:
+    except EntryNotFoundError as error:
+        # Offline, a file that the checkpoint never had looks like one that was never fetched.
+        if isinstance(error, OSError) and not _in_cache(checkpoint):
+            raise InputError(
+                f"{checkpoint} is no folder here, not in the hub's cache, and the hub cannot be "
+                "reached; check the name, or give a folder"
+            ) from error
         return None
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -156,6 +162,13 @@ def splade_settings(checkpoint: str) -> dict[str, Any]:
 def inside(folder: str, name: str) -> str:
     """Join a folder of a checkpoint, which may be the checkpoint itself, and a name in it."""
     return f"{folder}/{name}" if folder else name
+
+
+def _in_cache(checkpoint: str) -> bool:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = Path(HF_HUB_CACHE) / f"models--{checkpoint.replace('/', '--')}" / "snapshots"
+    return any(folder.glob("*/*"))
 
 
 def _module(type_name: str, path: str) -> Module:

@@ -26,8 +26,8 @@ twice in its v3."""
 
 POOLINGS = ("max", "sum")
 
-CPU_LOGITS, GPU_LOGITS = 1 << 26, 1 << 30
-"""Logits of a batch at most (256 MB, 4 GB in float32): a vocabulary wide for every token."""
+CPU_LOGITS, GPU_LOGITS = 1 << 25, 1 << 30
+"""Logits of a batch at most (128 MB, 4 GB in float32): a vocabulary wide for every token."""
 
 
 class SparseRows(NamedTuple):
@@ -138,7 +138,8 @@ class SparseDocumentEncoder:
         self._pad = 0 if pad is None else pad
         if special_tokens is None:
             special_tokens = bool(stated)
-        width = model.get_output_embeddings().weight.shape[0]
+        head = model.get_output_embeddings()
+        width = model.config.vocab_size if head is None else head.weight.shape[0]
         self.tokens = self._vocabulary(width, special_tokens)
         self.tokenizer_name = vocabulary_name(by_id(self._tokenizer.get_vocab()))
         # A head may be wider than the vocabulary, for the sake of the hardware.
