@@ -1,26 +1,20 @@
-"""What the benchmarks share: collections, commands, a description of the machine, timing."""
+"""What the benchmarks share: collections and their indexes, commands, Markdown."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import os
-import platform
 import shlex
 import shutil
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pyserini_ext.errors import InputError
 from pyserini_ext.files import fingerprint
-from pyserini_ext.provenance import versions
 
 VARIABLE = "PYSERINI_EXT_COLLECTIONS"
 """Names the folder of collections; in what is printed and kept it stands for that folder."""
@@ -142,72 +136,7 @@ def public(text: str) -> str:
     return text.replace(folder, f"${VARIABLE}") if folder else text
 
 
-def alternate(
-    contestants: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int = 1
-) -> dict[str, list[float]]:
-    """Time functions in turn (A B A B …), so that a busy machine hits all of them.
-
-    Returns
-    -------
-    dict of str to list of float
-        Wall-clock seconds of each repeat.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for repeat in range(-warm_up, repeats):
-        for name, function in contestants.items():
-            started = time.perf_counter()
-            function()
-            if repeat >= 0:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
-
-
-def ratios(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
-    """Return how many times as fast we are: the median over the repeats, the least, the most."""
-    each = [b / a for a, b in zip(ours, theirs, strict=True)]
-    found = {"median": statistics.median(each), "min": min(each), "max": max(each)}
-    return {name: round(value, 2) for name, value in found.items()}
-
-
 def markdown(header: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequence[str]]) -> str:
     """Return a Markdown table; the first column is text, the others are numbers."""
     lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def describe() -> dict[str, Any]:
-    """Return what a measurement depends on besides its input; no names of hosts or folders."""
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "command_line": public(shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}"]))
-        + "".join(
-            f" {quote(public(a))}" if "$" not in public(a) else f' "{public(a)}"'
-            for a in sys.argv[1:]
-        ),
-        "commit": _commit(),
-        "machine": {
-            "cpu": _cpu(),
-            "cores": os.cpu_count(),
-            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-            "system": f"{platform.system()} {platform.machine()}",
-        },
-        "load_average": [round(value, 1) for value in os.getloadavg()],
-        "versions": versions(),
-    }
-
-
-def _commit() -> str:
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parents[1]), *arguments]
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-    changed = git("status", "--porcelain", "--", "pyserini_ext", "java", "benchmarks/*.py")
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + (" with changes" if changed else "")
-
-
-def _cpu() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"

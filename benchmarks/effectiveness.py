@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Collection, describe, markdown, ours, pyserini, quote
+from common import Collection, markdown, ours, pyserini, quote
+from timing import describe
 
 from pyserini_ext.command import run_command
 from pyserini_ext.encode.presets import MINILM

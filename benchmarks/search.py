@@ -19,9 +19,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,19 +28,16 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
-from common import Collection, alternate, describe, markdown, quote, ratios
+from common import Collection, quote
+from timing import Contestants, describe, environment_of_pyserini, measure, processes, table
 
 from pyserini_ext.command import run_command
 from pyserini_ext.encode.presets import MINILM
-from pyserini_ext.errors import InputError
 from pyserini_ext.files import write_json
-from pyserini_ext.jdk import find_java
 from pyserini_ext.topics import load_topics
 
 BATCH, HITS, DEPTH, ALPHA, BETA, WEIGHT = 64, 1000, 5, 0.4, 0.6, 0.1
 """Rocchio as in Li et al., TOIS 2023; the weight is the default of ``pyserini.search.hybrid``."""
-
-Contestants = dict[str, Callable[[], Any]]
 
 
 class Remembered:
@@ -182,66 +176,6 @@ def commands(
             "ours": f"{ours} --sparse-index {lucene}",
         },
     }
-
-
-def processes(lines: dict[str, str], environment: dict[str, str]) -> Contestants:
-    """Return functions that run command lines."""
-
-    def runner(line: str) -> Callable[[], None]:
-        def run() -> None:
-            done = subprocess.run(
-                f"{quote(sys.executable)} -m {line}",
-                shell=True,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            if done.returncode:
-                raise InputError(f"python -m {line}\nfailed:\n{done.stdout}")
-
-        return run
-
-    return {name: runner(line) for name, line in lines.items()}
-
-
-def environment_of_pyserini() -> dict[str, str]:
-    """Return an environment in which plain Pyserini starts: its JDK, and the key it wants."""
-    home = find_java()
-    path = os.pathsep.join((str(Path(home) / "bin"), os.environ["PATH"]))
-    return {"OPENAI_API_KEY": "none", **os.environ, "JAVA_HOME": str(home), "PATH": path}
-
-
-def measure(contestants: Contestants, repeats: int, queries: int) -> dict[str, Any]:
-    """Time the contestants; return seconds, queries per second and ratios."""
-    seconds = alternate(contestants, repeats)
-    return {
-        name: {
-            "seconds": [round(value, 4) for value in each],
-            "queries_per_second": round(queries / statistics.median(each), 1),
-            **({} if name == "pyserini" else {"times": ratios(each, seconds["pyserini"])}),
-        }
-        for name, each in seconds.items()
-    }
-
-
-def table(kind: str, measured: dict[str, dict[str, Any]], unit: str) -> str:
-    """Render one kind of measurement."""
-    rows = []
-    for title, found in measured.items():
-        for name in found:
-            if name in ("pyserini", "largest_difference"):
-                continue
-            times = found[name]["times"]
-            label = title + name.removeprefix("ours")
-            cells = []
-            for each in (found["pyserini"], found[name]):
-                median = statistics.median(each["seconds"])
-                per_second = each["queries_per_second"]
-                cells.append(f"{median:.2f}" if unit == "s" else f"{per_second:.0f}")
-            ratio = f"**{times['median']:.1f}** ({times['min']:.1f} to {times['max']:.1f})"
-            rows.append([label, *cells, ratio])
-    return markdown([kind, f"Pyserini, {unit}", f"ours, {unit}", "times as fast"], rows)
 
 
 def tables(report: dict[str, Any]) -> str:

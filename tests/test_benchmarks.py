@@ -16,7 +16,9 @@ from pyserini_ext.run import Run
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import common
 import effectiveness
+import encode
 import search
+import timing
 
 FOLDER = Path(common.__file__).parent
 DOCS = FOLDER.parent / "docs"
@@ -106,17 +108,29 @@ def test_speed_is_measured_in_turn_and_kept_without_names_of_this_machine(
         assert found.pop("largest_difference") < 1e-5, title
         for measured in found.values():
             assert len(measured["seconds"]) == 2
-            assert measured["queries_per_second"] > 0
+            assert measured["per_second"] > 0
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", report["date"])
     assert set(report["machine"]) == {"cpu", "cores", "memory_gib", "system"}
 
 
+@pytest.mark.slow
+def test_encoding_is_measured_beside_pyserinis(collections, work, minilm_path):
+    done = run(
+        "encode.py", "--collections", collections, "--names", "small", "--repeats", "1",
+        "--only", "inner", "--json", work / "d.json",
+    )  # fmt: skip
+    assert len(rows(done.stdout)) == 2
+    found = json.loads((work / "d.json").read_text())["inner"]["small, 9 documents"]
+    assert found["largest_difference"] < 1e-5
+    assert found["ours"]["per_second"] > 0
+
+
 def test_contestants_take_turns_and_warm_up_first():
     order = []
-    seconds = common.alternate({n: lambda n=n: order.append(n) for n in "ab"}, repeats=2)
+    seconds = timing.alternate({n: lambda n=n: order.append(n) for n in "ab"}, repeats=2)
     assert order == list("ababab")
     assert [len(each) for each in seconds.values()] == [2, 2]
-    assert common.ratios([1.0, 2.0, 4.0], [2.0, 2.0, 12.0]) == {"median": 2, "min": 1, "max": 3}
+    assert timing.ratios([1.0, 2.0, 4.0], [2.0, 2.0, 12.0]) == {"median": 2, "min": 1, "max": 3}
 
 
 @pytest.mark.parametrize(
@@ -163,5 +177,7 @@ def test_the_page_of_results_holds_the_numbers_that_are_kept():
 
 
 def test_the_page_of_benchmarks_holds_the_tables_that_are_kept():
-    kept = json.loads((FOLDER / "results" / "search.json").read_text())
-    assert search.tables(kept) in (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    for script in (search, encode):
+        kept = json.loads((FOLDER / "results" / f"{script.__name__}.json").read_text())
+        assert script.tables(kept) in page
