@@ -24,9 +24,9 @@ class FastTokenizer:
     """A ``tokenizer.json`` without truncation, padding and added special tokens.
 
     BERT's word-piece tokenizer cuts text into words first and treats each alone, so ids of a word
-    are looked up once and kept; ASCII text is then a few dictionary look-ups (a query of ten words
-    costs 10 us, a fifth of the Rust tokenizer's call). Any other tokenizer, and any other text,
-    goes through the Rust tokenizer; results are the same.
+    are looked up once and kept; ASCII text is then a few dictionary look-ups (2.5 us for a query of
+    MS MARCO, a fifth of the Rust tokenizer's call). Any other tokenizer, and any other text, goes
+    through the Rust tokenizer; results are the same.
 
     Parameters
     ----------
