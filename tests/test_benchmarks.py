@@ -119,7 +119,7 @@ def test_encoding_is_measured_beside_pyserinis(collections, work, minilm_path):
         "encode.py", "--collections", collections, "--names", "small", "--repeats", "1",
         "--only", "inner", "--json", work / "d.json",
     )  # fmt: skip
-    assert len(rows(done.stdout)) == 2
+    assert len(rows(done.stdout)) == 2 + 1
     found = json.loads((work / "d.json").read_text())["inner"]["small, 9 documents"]
     assert found["largest_difference"] < 1e-5
     assert found["ours"]["per_second"] > 0
