@@ -19,6 +19,9 @@ WORDS = 200_000
 ASCII_WORDS = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
 """BERT's words of printable ASCII: runs of letters and digits, and each punctuation mark."""
 
+CONTROL = re.compile(r"[^\t\n\r -~]")
+"""ASCII that BERT drops from within a word, so that what stands on both sides is one."""
+
 
 class FastTokenizer:
     """A ``tokenizer.json`` without truncation, padding and added special tokens.
@@ -99,7 +102,8 @@ class FastTokenizer:
 
     def ids(self, text: str) -> list[int]:
         """Return the token ids of one text."""
-        if self._cached and text.isascii() and text.isprintable() and not self._added.search(text):
+        plain = text.isascii() and (text.isprintable() or not CONTROL.search(text))
+        if self._cached and plain and not self._added.search(text):
             return self._lookup(text)
         return self._tokenizer.encode(_encodable(text), add_special_tokens=False).ids
 
