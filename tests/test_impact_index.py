@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pyserini_ext import jvm
 from pyserini_ext.errors import InputError
 from pyserini_ext.index.idf import compute_idf, idf_sha256, read_idf
 from pyserini_ext.index.impact import Pruning, build_impact_index
@@ -48,6 +49,9 @@ def write(path, documents, key="vector"):
     text = "\n".join(lines) + "\n"
     if path.suffix == ".gz":
         path.write_bytes(gzip.compress(text.encode()))
+    elif path.suffix == ".zst":
+        packed = jvm.autoclass("com.github.luben.zstd.Zstd").compress(text.encode())
+        path.write_bytes(packed.tostring())
     else:
         path.write_text(text)
     return path
@@ -201,7 +205,7 @@ def test_hash_of_a_table_is_that_of_its_weights():
     assert idf_sha256({"é": 0.5, "b": 0, "a": 1}) == said
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "b.json", "c.jsonl.gz"])
+@pytest.mark.parametrize("name", ["a.jsonl", "b.json", "c.jsonl.gz", "d.json.zst"])
 @pytest.mark.parametrize("key", ["vector", "sparse_embedding", "weights"])
 def test_layouts(tmp_path, documents, name, key):
     write(tmp_path / name, documents, key)

@@ -73,8 +73,19 @@ def ours(corpus, tmp_path_factory):
 @pytest.fixture(scope="module")
 def theirs(corpus, tmp_path_factory):
     """The index that Pyserini makes of the same vectors."""
-    path = tmp_path_factory.mktemp("theirs") / "index"
     options = "-collection JsonVectorCollection -generator DefaultLuceneDocumentGenerator"
+    return anserini(corpus, tmp_path_factory.mktemp("theirs") / "index", options)
+
+
+@pytest.fixture(scope="module")
+def plugin(corpus, tmp_path_factory):
+    """The index that Pyserini's command makes of the same vectors with our collection class."""
+    options = "-collection SparseVectorCollection -generator SparseVectorDocumentGenerator"
+    options += " -storeRaw -storeDocvectors"
+    return anserini(corpus, tmp_path_factory.mktemp("plugin") / "index", options)
+
+
+def anserini(corpus, path, options):
     options += f" -threads 2 -impact -pretokenized -input {corpus} -index {path}"
     jvm.autoclass("io.anserini.index.IndexCollection").main(options.split())
     return path
@@ -105,7 +116,7 @@ def expected_hits(impacts, weights, k):
 
 
 @pytest.mark.parametrize("k", KS)
-@pytest.mark.parametrize("index", ["ours", "theirs"])
+@pytest.mark.parametrize("index", ["ours", "theirs", "plugin"])
 @pytest.mark.parametrize("whole", [True, False])
 def test_hits_and_scores_are_those_of_pyserini(request, index, k, whole):
     path = request.getfixturevalue(index)
@@ -136,16 +147,25 @@ def test_an_index_of_pyserini_is_searched_as_pyserini_does_unless_told_otherwise
     assert exact.search("tok1:0.5", 1)[0].score == 1.5
 
 
-def test_both_indexes_hold_the_same(theirs, ours):
+def test_all_indexes_hold_the_same(theirs, ours, plugin, documents):
+    searchers = [ImpactSearcher(p, Weights(), compatible=False) for p in (theirs, ours, plugin)]
     for text in random_queries(False).values():
-        found = [
-            ImpactSearcher(path, Weights(), compatible=False).search(text, COUNT)
-            for path in (theirs, ours)
-        ]
-        assert found[0] == found[1]
+        first, *others = [searcher.search(text, COUNT) for searcher in searchers]
+        assert others == [first, first]
     docids = [f"d{n}" for n in range(0, COUNT, 97)]
-    vectors = [ImpactSearcher(path, Weights()).document_vectors(docids) for path in (theirs, ours)]
-    assert vectors[0] == vectors[1]
+    for searcher in searchers:
+        assert searcher.document_vectors(docids) == [documents[docid] for docid in docids]
+    assert [searcher.contents(["d5"]) for searcher in searchers[1:]] == [["text of d5"]] * 2
+
+
+def test_documents_without_postings_are_left_out_by_pyserinis_command(tmp_path):
+    rows = [{"id": "1", "vector": {"a": 0.4, "b": 0.5}}, {"id": "2", "vector": {"a": 0.4}}]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "v.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "in" / "v.jsonl.about").write_text("{}")
+    options = "-collection SparseVectorCollection -generator SparseVectorDocumentGenerator"
+    searcher = ImpactSearcher(anserini(tmp_path / "in", tmp_path / "i", options), Weights())
+    assert searcher.document_vectors(["1", "2"]) == [{"b": 1}, None]
 
 
 # -- against NumPy ---------------------------------------------------------------------------------

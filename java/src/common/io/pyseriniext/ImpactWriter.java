@@ -16,7 +16,6 @@ import org.apache.lucene.document.FieldType;
 import org.apache.lucene.document.StoredField;
 import org.apache.lucene.document.StringField;
 import org.apache.lucene.index.DirectoryReader;
-import org.apache.lucene.index.IndexOptions;
 import org.apache.lucene.index.IndexReader;
 import org.apache.lucene.index.IndexWriter;
 import org.apache.lucene.index.IndexWriterConfig;
@@ -36,7 +35,7 @@ public final class ImpactWriter extends LineJob {
   private final String field;
   private final Quantiser.Plan plan;
   private final boolean storeText;
-  private final FieldType type = new FieldType();
+  private final FieldType type;
   private final IndexWriter writer;
   private final Tally tally = new Tally();
 
@@ -67,11 +66,7 @@ public final class ImpactWriter extends LineJob {
             given.get("mass").asDouble(),
             given.get("keep").asDouble(),
             given.get("cap").asInt());
-    type.setTokenized(true);
-    type.setOmitNorms(true);
-    type.setIndexOptions(IndexOptions.DOCS_AND_FREQS);
-    type.setStoreTermVectors(given.get("store_vectors").asBoolean());
-    type.freeze();
+    type = SparseVectors.type(given.get("store_vectors").asBoolean());
     IndexWriterConfig config = new IndexWriterConfig();
     config.setOpenMode(IndexWriterConfig.OpenMode.CREATE);
     config.setRAMBufferSizeMB(given.get("buffer_mb").asDouble());
@@ -141,11 +136,7 @@ public final class ImpactWriter extends LineJob {
         id.setStringValue(source.docid);
         value.setBytesValue(new BytesRef(source.docid));
         if (storeText) {
-          raw.setStringValue(
-              JSON.writeValueAsString(
-                  JSON.createObjectNode()
-                      .put("id", source.docid)
-                      .put("contents", source.fullText())));
+          raw.setStringValue(source.raw());
         }
         writer.addDocument(document);
       }

@@ -7,7 +7,9 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadFeature;
 import com.fasterxml.jackson.core.json.JsonReadFeature;
+import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.List;
 
@@ -23,6 +25,8 @@ final class SparseJson {
 
   /** Lucene's limit on the UTF-8 of a term. */
   private static final int LONGEST = 32766;
+
+  private static final ObjectMapper WRITER = new ObjectMapper();
 
   private final JsonFactory factory =
       new JsonFactoryBuilder()
@@ -113,6 +117,11 @@ final class SparseJson {
     return title == null || title.isEmpty() ? body : title + "\n" + body;
   }
 
+  /** Returns what is stored of a document: its id and text as JSON, without the vector. */
+  String raw() {
+    return WRITER.createObjectNode().put("id", docid).put("contents", fullText()).toString();
+  }
+
   private String docid(JsonParser in, JsonToken value) throws IOException {
     if (value != JsonToken.VALUE_STRING && value != JsonToken.VALUE_NUMBER_INT) {
       throw new IllegalArgumentException("the document id is no string: " + in.getText());
@@ -166,7 +175,7 @@ final class SparseJson {
   }
 
   private static int utf8Length(String token) {
-    return token.getBytes(java.nio.charset.StandardCharsets.UTF_8).length;
+    return token.getBytes(StandardCharsets.UTF_8).length;
   }
 
   static String shown(String token) {
