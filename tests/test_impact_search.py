@@ -255,6 +255,17 @@ def test_explanations_add_up_to_the_score(ours):
         searcher.explain(query, "x")
 
 
+def test_paths_are_those_of_the_current_folder(corpus, tmp_path, monkeypatch):
+    jvm.start()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "v.jsonl").write_text('{"id": "1", "vector": {"a": 1}}')
+    monkeypatch.chdir(tmp_path / "folder")
+    build_impact_index("v.jsonl", "i", progress=False)
+    assert pairs(ImpactSearcher("i", Weights()).search("a")) == [("1", 100)]
+    with pytest.raises(InputError, match=r"folder.v\.jsonl, line 1: "):
+        build_impact_index("v.jsonl", "j", scale=1e9, progress=False)
+
+
 def test_texts_and_vectors_are_read_back(ours, documents):
     searcher = ImpactSearcher(ours, Weights())
     assert searcher.contents(["d5", "nowhere"]) == ["text of d5", None]

@@ -54,7 +54,8 @@ class VectorJobs:
     """
 
     def __init__(self, files: list[Path], field: str, threads: int, progress: bool) -> None:
-        self.files = javabytes.pack_strings([str(file) for file in files])
+        # Java does not follow a change of the current folder.
+        self.files = javabytes.pack_strings([str(file.absolute()) for file in files])
         self.field, self.threads, self.progress = field, threads, progress
 
     def scan(self) -> tuple[int, list[str], np.ndarray, np.ndarray]:
@@ -79,7 +80,7 @@ class VectorJobs:
         with jvm.java_errors(part):
             writer = jvm.autoclass("io.pyseriniext.ImpactWriter")(
                 self.files,
-                str(part),
+                str(part.absolute()),
                 json.dumps(options),
                 javabytes.pack_strings(list(table)),
                 np.array(list(table.values()), dtype="<f8").tobytes(),

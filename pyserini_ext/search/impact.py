@@ -93,7 +93,7 @@ class ImpactSearcher(LuceneIndexSearcher):
         if self.info is not None:
             _check(self.path, self.info, self.encoder)
         with jvm.java_errors():
-            self._java = jvm.autoclass("io.pyseriniext.Impacts")(str(self.path))
+            self._java = jvm.autoclass("io.pyseriniext.Impacts")(str(self.path.absolute()))
 
     @property
     def idf(self) -> dict[str, float]:
@@ -231,7 +231,7 @@ class ImpactSearcher(LuceneIndexSearcher):
         return sorted(found, key=lambda each: (-each.score, each.token))
 
 
-def read_info(path: str | Path) -> dict[str, Any] | None:
+def read_info(index: str | Path) -> dict[str, Any] | None:
     """Return what an impact index of this package says of itself, from Lucene's commit.
 
     Returns
@@ -244,7 +244,8 @@ def read_info(path: str | Path) -> dict[str, Any] | None:
     InputError
         If a newer version of this package made it.
     """
-    written = jvm.autoclass("io.pyseriniext.Impacts").userData(str(path))
+    path = Path(index)
+    written = jvm.autoclass("io.pyseriniext.Impacts").userData(str(path.absolute()))
     if written is None:
         return None
     info = json.loads(written)

@@ -62,7 +62,7 @@ class BM25Searcher(LuceneIndexSearcher):
         self.k1, self.b, self.language, self.adjust_ties = k1, b, language, adjust_ties
         bm25 = jvm.autoclass("io.pyseriniext.Bm25")
         with jvm.java_errors():
-            self._java = bm25(str(self.path), float(k1), float(b), language)
+            self._java = bm25(str(self.path.absolute()), float(k1), float(b), language)
 
     def batch_search(
         self, queries: Sequence[str], qids: Sequence[str], k: int = 10, threads: int = 1

@@ -58,12 +58,15 @@ final class Lines implements Closeable {
 
   Lines(String file) throws IOException {
     this.file = file;
-    InputStream raw = Files.newInputStream(Path.of(file));
+    InputStream raw = null;
     try {
+      raw = Files.newInputStream(Path.of(file));
       in = file.endsWith(".gz") ? new GZIPInputStream(raw, 1 << 16)
           : file.endsWith(".zst") ? new ZstdInputStream(raw).setContinuous(false) : raw;
     } catch (IOException error) {
-      raw.close();
+      if (raw != null) {
+        raw.close();
+      }
       throw unreadable(error);
     }
   }
