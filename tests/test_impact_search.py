@@ -335,6 +335,25 @@ def test_a_query_of_too_many_tokens_is_named(ours):
         ImpactSearcher(ours, Weights()).batch_search(["tok1", text], ["a", "b"])
 
 
+@pytest.mark.parametrize("by_path", [True, False])
+def test_a_named_encoder_takes_the_idf_of_the_collection_from_the_index(
+    tmp_path, minilm_path, by_path
+):
+    rows = [
+        {"id": "1", "vector": {"sound": 1, "wave": 1}},
+        {"id": "2", "vector": {"wave": 2}},
+        {"id": "3", "vector": {"light": 1}},
+    ]
+    (tmp_path / "v.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    build_impact_index(tmp_path / "v.jsonl", tmp_path / "i", idf="collection", progress=False)
+    searcher = ImpactSearcher(tmp_path / "i", str(minilm_path) if by_path else "bm25-impact")
+    idf = searcher.idf
+    assert searcher.encode(["a sound wave wave"]) == [{t: idf[t] for t in ("sound", "wave")}]
+    hits = searcher.search("a sound wave")
+    exact = {"1": idf["sound"] + idf["wave"], "2": 2 * idf["wave"]}
+    assert hits.as_dict() == pytest.approx({d: 100 * s for d, s in exact.items()}, rel=1e-6)
+
+
 def test_names_of_encoders_are_read_as_pyserini_does(theirs, tmp_path):
     cached = tmp_path / "queries.jsonl"
     cached.write_text(json.dumps({"id": "1", "contents": "hello", "vector": {"tok1": 2}}) + "\n")

@@ -39,8 +39,9 @@ class ImpactSearcher(LuceneIndexSearcher):
         (``--impact --pretokenized``), or the name of a prebuilt one.
     encoder : str or object
         An object with ``encode(query) -> {token: weight}`` and possibly ``encode_batch(queries)``;
-        or the name of a registered sparse encoder; or, for an index of Pyserini, what
-        ``LuceneImpactSearcher`` takes.
+        or the name of a registered sparse encoder or of a checkpoint; or, for an index of
+        Pyserini, what ``LuceneImpactSearcher`` takes. A named encoder gets the idf table of an
+        index whose idf was computed from the collection.
     min_idf : float, optional
         Query tokens whose ln(N / df) is not above this are left out. Pyserini's default is 0, which
         leaves out a token that stands in every document; it is the default with `compatible`.
@@ -89,7 +90,7 @@ class ImpactSearcher(LuceneIndexSearcher):
         if min_idf is None:
             min_idf = 0.0 if self.compatible else math.nan
         self.min_idf = float(min_idf)
-        self.encoder = _load(encoder, self.info) if isinstance(encoder, str) else encoder
+        self.encoder = _load(encoder, self.path, self.info) if isinstance(encoder, str) else encoder
         if self.info is not None:
             _check(self.path, self.info, self.encoder)
         with jvm.java_errors():
@@ -268,13 +269,16 @@ def _check(path: Path, info: Mapping[str, Any], encoder: Any) -> None:
             )
 
 
-def _load(name: str, info: Mapping[str, Any] | None) -> Any:
-    """Make the encoder of a name: a registered one, else Pyserini's reading of names, else ours."""
+def _load(name: str, path: Path, info: Mapping[str, Any] | None) -> Any:
+    """Make the encoder of a name: a registered one, else Pyserini's reading of names, else ours.
+
+    Where the idf was computed from the collection it lies in the index and nowhere else: an encoder
+    that takes a table is given that one.
+    """
     from pyserini_ext import plugins
 
-    if any(plugin.name == name for plugin in plugins.registered("sparse-encoder")):
-        return plugins.create("sparse-encoder", name)
-    if info is None:
+    known = any(plugin.name == name for plugin in plugins.registered("sparse-encoder"))
+    if info is None and not known:
         with jvm.pyserini_import():
             from pyserini.search.lucene import LuceneImpactSearcher
         encoder = LuceneImpactSearcher._init_query_encoder_from_str(name)
@@ -282,4 +286,9 @@ def _load(name: str, info: Mapping[str, Any] | None) -> Any:
             return encoder
     from pyserini_ext.encode.sparse_encoder import make_sparse_encoder
 
-    return make_sparse_encoder(name)
+    options: dict[str, Any] = {}
+    if info is not None and info["idf"] == "collection":
+        taken = plugins.parameters(plugins.load("sparse-encoder", name)) if known else None
+        if taken is None or "weights" in taken:
+            options["weights"] = str(path / IDF_FILE)
+    return make_sparse_encoder(name, **options)
