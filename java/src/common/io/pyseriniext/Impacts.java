@@ -18,11 +18,14 @@ import org.apache.lucene.store.FSDirectory;
 
 /** An impact index: a document scores the sum of query weight * impact, a batch a call. */
 public final class Impacts implements Closeable {
+  /** Sums of whole numbers tie often, and a second search costs as much as the first. */
+  private static final int SPARE = 16;
+
   public final Documents documents;
   private final Retrieval retrieval;
 
   public Impacts(String path) throws IOException {
-    retrieval = new Retrieval(path, new ImpactSimilarity());
+    retrieval = new Retrieval(path, new ImpactSimilarity(), SPARE);
     documents = retrieval.documents;
   }
 

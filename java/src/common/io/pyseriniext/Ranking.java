@@ -32,16 +32,23 @@ final class Ranking {
    *
    * <p>Sorting by docid inside Lucene reads a docid for every document that ever enters the queue,
    * and Anserini then reads a stored document for every hit. Here Lucene sorts by score alone and
-   * only the docids of the k hits are read. That order is complete unless the hits at k and k+1 tie;
-   * then, and only then, the docid decides who is in, and Lucene sorts by docid after all.
+   * only the docids of the k hits, and of those that tie with the last, are read. That is complete
+   * unless there are more ties than the spare hits; then, and only then, Lucene sorts by docid after
+   * all.
+   *
+   * @param spare hits to retrieve beyond k, at least 1; more where scores tie often
    */
-  static Hits top(IndexSearcher searcher, Documents documents, Query query, int k)
+  static Hits top(IndexSearcher searcher, Documents documents, Query query, int k, int spare)
       throws IOException {
-    ScoreDoc[] best = searcher.search(query, Math.min(k, Integer.MAX_VALUE - 1) + 1).scoreDocs;
-    if (best.length > k && best[k].score == best[k - 1].score) {
+    int wanted = (int) Math.min((long) k + spare, Integer.MAX_VALUE);
+    ScoreDoc[] best = searcher.search(query, wanted).scoreDocs;
+    int count = Math.min(k, best.length); // with those that tie with the last
+    while (count > 0 && count < best.length && best[count].score == best[k - 1].score) {
+      count++;
+    }
+    if (count == wanted && count > k) {
       return sorted(searcher, query, k);
     }
-    int count = Math.min(k, best.length);
     int[] docs = new int[count];
     float[] scores = new float[count];
     for (int i = 0; i < count; i++) {
@@ -53,7 +60,9 @@ final class Ranking {
       for (end = start + 1; end < count && scores[end] == scores[start]; end++) {}
       Arrays.sort(docids, start, end);
     }
-    return new Hits(docids, scores);
+    return count <= k
+        ? new Hits(docids, scores)
+        : new Hits(Arrays.copyOf(docids, k), Arrays.copyOf(scores, k));
   }
 
   /** Returns the best k documents as sorted by Lucene itself, docids included. */

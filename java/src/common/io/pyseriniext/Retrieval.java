@@ -21,9 +21,12 @@ final class Retrieval implements Closeable {
 
   final Documents documents;
   final IndexSearcher searcher;
+  private final int spare;
   private final SearchCollection.Args defaults = new SearchCollection.Args();
 
-  Retrieval(String path, Similarity similarity) throws IOException {
+  /** @param spare see {@link Ranking#top} */
+  Retrieval(String path, Similarity similarity, int spare) throws IOException {
+    this.spare = spare;
     documents = new Documents(path);
     searcher = new IndexSearcher(documents.reader);
     searcher.setSimilarity(similarity);
@@ -38,7 +41,7 @@ final class Retrieval implements Closeable {
         threads,
         i -> {
           Query query = queries.get(i);
-          batch[i] = Ranking.top(searcher, documents, query, k);
+          batch[i] = Ranking.top(searcher, documents, query, k, spare);
           if (adjust) {
             adjust(batch[i].scores, query);
           }
