@@ -28,11 +28,13 @@ for --encoder-class and --prf-method, and --encoder-arg and --prf-arg name=value
 
 Commands of pyserini-ext itself (each has --help):
 
-  python -m pyserini_ext plugins     what is registered, and whether it works here
-  python -m pyserini_ext.encode      encode a collection into an index
-  python -m pyserini_ext.search      dense and sparse search, feedback, interpolation
-  python -m pyserini_ext.fusion      combine runs
-  python -m pyserini_ext.evaluate    compare runs
+  python -m pyserini_ext plugins         what is registered, and whether it works here
+  python -m pyserini_ext.encode          encode a collection into a dense index
+  python -m pyserini_ext.encode.sparse   encode a collection into sparse vectors
+  python -m pyserini_ext.index           index sparse vectors as Lucene impacts
+  python -m pyserini_ext.search          dense and sparse search, feedback, interpolation
+  python -m pyserini_ext.fusion          combine runs
+  python -m pyserini_ext.evaluate        compare runs
 """
 
 
