@@ -42,7 +42,7 @@ def load_model(checkpoint: str, trust_remote_code: bool = False) -> tuple[Any, A
         those of the model it claims to be.
     """
     _check_place(checkpoint)
-    with _quiet(), _one_line(checkpoint):
+    with quietly(), one_line_errors(checkpoint):
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             checkpoint, trust_remote_code=trust_remote_code
         )
@@ -78,7 +78,7 @@ def load_ance(checkpoint: str) -> tuple[Any, Any, torch.nn.Module, int]:
         The module is the head, the number the dimension of what it gives.
     """
     _check_place(checkpoint)
-    with _quiet(), _one_line(checkpoint):
+    with quietly(), one_line_errors(checkpoint):
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
         config = transformers.AutoConfig.from_pretrained(checkpoint)
         weights = _weights(checkpoint)
@@ -188,7 +188,7 @@ def _check_place(checkpoint: str) -> None:
         raise InputError(f"no such checkpoint folder: {checkpoint}")
     if not path.is_dir():
         # A missing file of the hub is no error below, so whether it can be reached is asked here.
-        with _quiet(), _one_line(checkpoint):
+        with quietly(), one_line_errors(checkpoint):
             transformers.utils.cached_file(checkpoint, "config.json")
 
 
@@ -214,13 +214,14 @@ def _file(checkpoint: str, name: str) -> str | None:
 
 
 def _json(checkpoint: str, name: str) -> Any:
-    with _quiet(), _one_line(checkpoint):
+    with quietly(), one_line_errors(checkpoint):
         path = _file(checkpoint, name)
         return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 @contextlib.contextmanager
-def _one_line(checkpoint: str) -> Iterator[None]:
+def one_line_errors(checkpoint: str) -> Iterator[None]:
+    """Turn what loading a checkpoint can raise into one InputError that names it."""
     try:
         yield
     except InputError:
@@ -245,7 +246,7 @@ def _reason(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep loading bars and remarks on unused weights off the terminal; errors are raised."""
     log = transformers.utils.logging
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()

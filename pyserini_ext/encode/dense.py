@@ -106,7 +106,7 @@ class BiEncoder:
         self.query_suffix, self.special_tokens = query_suffix, special_tokens
         self.skip_tokens = skip_tokens
         self._check(pooling, head, max_length, document_max_length)
-        self.device = _device(device)
+        self.device = torch_device(device)
         given = {
             "pooling": pooling,
             "normalise": normalise,
@@ -266,7 +266,8 @@ def _texts(texts: Sequence[str]) -> Sequence[str]:
     return texts
 
 
-def _device(name: str) -> torch.device:
+def torch_device(name: str) -> torch.device:
+    """Return a device that works, or raise InputError naming it."""
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

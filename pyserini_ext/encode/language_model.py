@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import transformers
 
-from pyserini_ext.encode.checkpoint import _one_line, _quiet
+from pyserini_ext.encode.checkpoint import one_line_errors, quietly
 from pyserini_ext.encode.model_files import find_file, inside
 from pyserini_ext.errors import InputError
 
@@ -46,7 +46,7 @@ def load_language_model(
         source = str(Path(checkpoint) / folder)
     elif folder:
         place["subfolder"] = folder
-    with _quiet(), _one_line(checkpoint):
+    with quietly(), one_line_errors(checkpoint):
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **place)
         config = transformers.AutoConfig.from_pretrained(source, **place)
         loader = _loader(config)

@@ -122,7 +122,7 @@ class Preset:
 
     def is_available(self) -> bool:
         """Whether the checkpoint is on this machine; otherwise the first use downloads it."""
-        return self._packaged() is not None or _cached(self.checkpoint)
+        return self._packaged() is not None or in_hub_cache(self.checkpoint)
 
     def install_hint(self) -> str:
         """Say how to get the checkpoint."""
@@ -146,7 +146,7 @@ MODEL_OPTIONS = tuple(
 """The attributes of a preset that are options of BiEncoder."""
 
 
-def _cached(checkpoint: str) -> bool:
+def in_hub_cache(checkpoint: str) -> bool:
     """Whether the hub's cache has a snapshot, without importing the hub's client."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     home = Path(os.environ.get("HF_HOME") or cache / "huggingface")

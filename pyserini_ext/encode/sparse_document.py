@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from pyserini_ext.encode.batches import length_sorted, padded
 from pyserini_ext.encode.checkpoint import longest_input
-from pyserini_ext.encode.dense import CPU_TOKENS, DEFAULT_LENGTH, DTYPES, LONG_JOB, _device
+from pyserini_ext.encode.dense import CPU_TOKENS, DEFAULT_LENGTH, DTYPES, LONG_JOB, torch_device
 from pyserini_ext.encode.fast_tokenizer import by_id, vocabulary_name
 from pyserini_ext.encode.language_model import load_language_model
 from pyserini_ext.encode.model_files import prompt_of, splade_settings
@@ -127,7 +127,7 @@ class SparseDocumentEncoder:
             document_prefix = prompt_of(self.checkpoint, "document")
         self.document_prefix = document_prefix
         self._check(document_max_length)
-        self.device = _device(device)
+        self.device = torch_device(device)
         model, self._tokenizer = load_language_model(
             self.checkpoint, stated.get("folder", ""), trust_remote_code
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyserini_ext.encode.presets import _cached
+from pyserini_ext.encode.presets import in_hub_cache
 
 if TYPE_CHECKING:
     from pyserini_ext.encode.sparse_encoder import SparseEncoder
@@ -95,7 +95,7 @@ batch_size, trust_remote_code
 
     def is_available(self) -> bool:
         """Whether the checkpoint is on this machine; otherwise the first use downloads it."""
-        return _cached(self.checkpoint)
+        return in_hub_cache(self.checkpoint)
 
     def install_hint(self) -> str:
         """Say how to get the checkpoint."""
