@@ -1,4 +1,4 @@
-"""The demonstration: one collection that is on every machine, eight ways to search it.
+"""The demonstration: one collection that is on every machine, nine ways to search it.
 
 ``make demo`` runs ``python examples/demo/run.py``. The text is the documentation of the Python
 that runs it (see README.md); nothing is downloaded. Every command is printed before it runs and
@@ -51,6 +51,7 @@ class Demo:
         self.model = model
         self.corpus = folder / "corpus" / "corpus.jsonl"
         self.lucene, self.faiss = folder / "stdlib.lucene", folder / "stdlib.faiss"
+        self.vectors, self.impact = folder / "vectors", folder / "stdlib.impact"
         self.runs, self.report = folder / "runs", folder / "report.html"
         self.topics, self.qrels = folder / "queries.tsv", folder / "qrels.txt"
         self._stamps = folder / "made.json"
@@ -78,6 +79,21 @@ class Demo:
             f"pyserini.index.lucene --collection JsonCollection --input {quote(self.corpus.parent)}"
             f" --index {quote(self.lucene)} --generator DefaultLuceneDocumentGenerator"
             " --threads 2 --storeRaw --storePositions --storeDocvectors",
+            quiet=True,
+        )
+        say("Sparse vectors that need no model (word pieces, BM25's weights), as impacts in Lucene")
+        self._make(
+            self.vectors,
+            "pyserini-ext",
+            f".encode.sparse --corpus {quote(self.corpus)} --encoder bm25-impact"
+            f" --output {quote(self.vectors / 'stdlib.jsonl')}",
+            quiet=True,
+        )
+        self._make(
+            self.impact,
+            "pyserini-ext",
+            f".index --corpus {quote(self.vectors)} --output {quote(self.impact)}"
+            " --mode premultiplied --idf collection",
             quiet=True,
         )
         say("A dense index that Pyserini can read too")
@@ -127,6 +143,11 @@ class Demo:
         dense = f"--index {quote(self.faiss)} --encoder {quote(self.model)}"
         ways = {
             "bm25": ("BM25", sparse),
+            "inference-free": (
+                "Inference-free: a query is its word pieces, without a model",
+                f"--sparse-index {quote(self.impact)} --sparse-searcher impact"
+                " --sparse-encoder bm25-impact",
+            ),
             "dense": ("Dense retrieval", dense),
             "average": (
                 "Feedback: the query becomes the mean of itself and the vectors of its top 3",
