@@ -11,6 +11,8 @@ from pyserini_ext.files import open_text
 
 QID_FIELDS = ("_id", "id", "qid", "query_id")
 TEXT_FIELDS = ("text", "query", "title", "contents")
+ENDINGS = (".tsv", ".txt", ".json", ".jsonl", ".trec", ".gz")
+"""Endings of topic files."""
 
 
 def load_topics(source: str | Path) -> dict[str, str]:
@@ -45,6 +47,10 @@ def load_topics(source: str | Path) -> dict[str, str]:
     if path.is_dir():
         path = _queries_of_folder(path)
     if not path.is_file():
+        # Pyserini's names hold dots (msmarco-v1-passage.dev) but neither folders nor these endings;
+        # asking it costs seconds.
+        if len(path.parts) > 1 or path.suffix in ENDINGS:
+            raise InputError(f"--topics: no such file: {source}")
         return _from_pyserini(str(source))
     ending = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
     if ending.removesuffix(".gz") in (".tsv", ".txt"):

@@ -78,6 +78,13 @@ def test_names_go_to_pyserini(monkeypatch):
     assert asked == [("dl19-passage", module.TopicsFormat.DEFAULT)]
 
 
+@pytest.mark.parametrize("name", ["absent.tsv", "folder/dl19-passage", "t.jsonl.gz"])
+def test_missing_files_are_told_without_asking_pyserini(name, monkeypatch):
+    monkeypatch.setattr("pyserini_ext.topics._from_pyserini", pytest.fail)
+    with pytest.raises(InputError, match=f"no such file: {name}"):
+        load_topics(name)
+
+
 def test_unknown_names_are_explained():
     with pytest.raises(InputError, match="Pyserini knows no topics of that name"):
         load_topics("no-such-topics")
