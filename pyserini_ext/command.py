@@ -14,7 +14,7 @@ def run_command(main: Callable[[], int | None]) -> None:
 
     Idle OpenMP threads sleep instead of spinning, unless ``OMP_WAIT_POLICY`` says otherwise: torch
     and FAISS bring a pool of threads each, and on a busy machine the spinning threads of one take
-    the cores from the other (encoding was up to nine times slower).
+    the cores from the other (encoding was several times slower).
 
     Parameters
     ----------

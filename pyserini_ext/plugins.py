@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from pyserini_ext.errors import InputError
@@ -163,6 +164,17 @@ def load(kind: str, name: str) -> Any:
     'Rocchio'
     """
     return find(kind, name).load()
+
+
+def create_or_load(kind: str, name: str, default: str, /, **options: Any) -> Any:
+    """Create the plugin of a name, or the plugin `default` for the checkpoint of that name.
+
+    A name that is registered is a plugin; of the others, a folder and a name with a slash are
+    checkpoints, and anything else is taken for a misspelt plugin.
+    """
+    if name in names(kind) or not ("/" in name or Path(name).is_dir()):
+        return create(kind, name, **options)
+    return create(kind, default, checkpoint=name, **options)
 
 
 def create(kind: str, name: str, /, **options: Any) -> Any:

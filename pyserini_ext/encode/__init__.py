@@ -42,11 +42,7 @@ def make_encoder(name_or_path: str | Path, **options: Any) -> Any:
     """
     from pyserini_ext import plugins
 
-    name = str(name_or_path)
-    known = {plugin.name for plugin in plugins.registered("encoder")}
-    if name in known or not ("/" in name or Path(name).is_dir()):
-        return plugins.create("encoder", name, **options)
-    return plugins.create("encoder", "bi-encoder", checkpoint=name, **options)
+    return plugins.create_or_load("encoder", str(name_or_path), "bi-encoder", **options)
 
 
 def encode_documents(encoder: Any, texts: Sequence[str], titles: Sequence[str]) -> np.ndarray:

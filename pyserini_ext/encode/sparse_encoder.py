@@ -172,8 +172,4 @@ def make_sparse_encoder(name_or_path: str | Path, **options: Any) -> Any:
     """
     from pyserini_ext import plugins
 
-    name = str(name_or_path)
-    known = {plugin.name for plugin in plugins.registered("sparse-encoder")}
-    if name in known or not ("/" in name or Path(name).is_dir()):
-        return plugins.create("sparse-encoder", name, **options)
-    return plugins.create("sparse-encoder", "inference-free", checkpoint=name, **options)
+    return plugins.create_or_load("sparse-encoder", str(name_or_path), "inference-free", **options)
