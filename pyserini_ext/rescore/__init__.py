@@ -1,0 +1,1 @@
+"""Exact scores of given candidates, at the speed of memory."""
