@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -81,6 +82,14 @@ class Ranked(NamedTuple):
     offsets: np.ndarray
 
 
+def listed(lists: Sequence[Sequence[int] | np.ndarray]) -> Candidates:
+    """Put the candidates of several queries, a sequence of rows for each, behind one another."""
+    offsets = np.zeros(len(lists) + 1, dtype=np.int64)
+    np.cumsum([len(each) for each in lists], out=offsets[1:])
+    parts = [np.asarray(each) for each in lists if len(each)]
+    return Candidates(np.concatenate(parts) if parts else np.empty(0, np.int32), offsets)
+
+
 def check(queries: np.ndarray, candidates: Candidates, rows: StoredRows, metric: str) -> None:
     """Refuse what no backend could score.
 
@@ -96,7 +105,14 @@ def check(queries: np.ndarray, candidates: Candidates, rows: StoredRows, metric:
             f"queries have shape {queries.shape}, expected (q, {rows.dimension}): were they made "
             "with another encoder than the stored vectors?"
         )
+    if len(rows) > np.iinfo(np.int32).max:
+        raise InputError(f"{len(rows)} rows do not fit into int32; split the store")
     offsets = candidates.offsets
+    if candidates.rows.ndim != 1 or candidates.rows.dtype.kind not in "iu":
+        raise InputError(
+            f"the rows of candidates are {candidates.rows.dtype} of shape "
+            f"{candidates.rows.shape}; expected integers in one dimension"
+        )
     if len(offsets) != len(queries) + 1 or offsets[0] != 0 or offsets[-1] != len(candidates.rows):
         raise InputError(
             f"{len(queries)} queries need {len(queries) + 1} offsets from 0 to "
