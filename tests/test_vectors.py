@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pyserini_ext.errors import InputError
-from pyserini_ext.index.matrix import FORMAT, MatrixStore, checksum
+from pyserini_ext.index.manifest import FORMAT, checksum
+from pyserini_ext.index.matrix import MatrixStore
 from pyserini_ext.index.open import open_vectors
 
 N, D = 300, 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from pyserini_ext.errors import InputError
 from pyserini_ext.hits import Hits, as_docids
 from pyserini_ext.index.vectors import VectorStore, hits_of
+from pyserini_ext.rescore.rows import StoredRows
 
 
 class FaissStore(VectorStore):
@@ -67,6 +69,20 @@ class FaissStore(VectorStore):
         self._set(faiss, "efSearch", ef_search, "hnsw", "an HNSW")
         self._set(faiss, "nprobe", nprobe, None, "an IVF")
         self._reconstructs = False
+        self.stored = self._flat_rows()
+
+    def _flat_rows(self) -> StoredRows | None:
+        """Return the rows of a flat or HNSW-flat index where they lie, without a copy."""
+        index = self.index
+        if isinstance(index, self._faiss.IndexHNSWFlat):
+            index = self._faiss.downcast_index(index.storage)
+        if not isinstance(index, self._faiss.IndexFlat) or not index.ntotal:
+            return None
+        memory = (ctypes.c_float * (index.ntotal * index.d)).from_address(int(index.get_xb()))
+        # Whoever keeps the rows keeps the index that owns them.
+        memory.owner = self.index  # type: ignore[attr-defined]
+        data = np.frombuffer(memory, dtype=np.float32).reshape(index.ntotal, index.d)
+        return StoredRows(data, "float32", index.d)
 
     def _set(self, faiss: Any, name: str, value: int | None, part: str | None, kind: str) -> None:
         if value is None:

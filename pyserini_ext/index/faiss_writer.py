@@ -17,7 +17,7 @@ class FaissWriter(VectorWriter):
     VECTORS = "index"
     DOCIDS = "docid"
 
-    def header(self, count: int) -> bytes:
+    def header(self, count: int, name: str = VECTORS) -> bytes:
         """Return FAISS's header of a flat inner-product index."""
         unused, trained, inner_product = 1 << 20, True, 0
         return struct.pack(

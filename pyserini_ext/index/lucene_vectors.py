@@ -64,7 +64,7 @@ class LuceneVectorStore(VectorStore):
         self.ef_search = ef_search
         self.dimension = self._java.dimension()
         self.function: str = self._java.similarity()
-        self.metric = "l2" if self.function == "EUCLIDEAN" else "ip"
+        self.metric = {"EUCLIDEAN": "l2", "COSINE": "cosine"}.get(self.function, "ip")
         self.hnsw = "Hnsw" in self._java.format()
         self._count: int = self._java.documents.maxDoc()
         deleted = self._count - self._java.documents.numDocs()
@@ -83,7 +83,7 @@ class LuceneVectorStore(VectorStore):
     def rows(self, docids: Docids) -> np.ndarray:
         """Look docids up in the index (see :meth:`VectorStore.rows`); nothing is kept in memory."""
         message = self._java.documents.numbers(javabytes.pack_strings(docids))
-        return javabytes.unpack_ints(message).astype(np.int64)
+        return javabytes.unpack_ints(message)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Read the vectors of rows (see :meth:`VectorStore.take`)."""
@@ -122,14 +122,6 @@ class LuceneVectorStore(VectorStore):
             )
         pairs = javabytes.unpack_hits(message, len(queries))
         return [Hits(docids, similarity_of(scores, self.function)) for docids, scores in pairs]
-
-    def similarity(self, query: np.ndarray, documents: np.ndarray) -> np.ndarray:
-        """Score documents as :meth:`search` does (see :meth:`VectorStore.similarity`)."""
-        scores = super().similarity(query, documents)
-        if self.function != "COSINE":
-            return scores
-        lengths = np.linalg.norm(query) * np.linalg.norm(documents, axis=1)
-        return scores / np.where(lengths == 0, np.float32(1), lengths)
 
     def __len__(self) -> int:
         return self._count

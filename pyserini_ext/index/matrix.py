@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +9,15 @@ import numpy as np
 from pyserini_ext.errors import InputError
 from pyserini_ext.hits import Hits, as_docids
 from pyserini_ext.index.faiss_index import faiss_threads
+from pyserini_ext.index.manifest import checksum, read_manifest
 from pyserini_ext.index.vectors import VectorStore, hits_of
+from pyserini_ext.rescore.quantise import dequantise
+from pyserini_ext.rescore.rows import Candidates, StoredRows
+from pyserini_ext.rescore.scoring import score
+from pyserini_ext.rescore.top import best_positions
 
-FORMAT = "pyserini-ext vectors"
-VERSION = 1
 BLOCK_BYTES = 64 << 20
-"""Bytes of the matrix scored at a time: keeps the search of a large store in bounded memory."""
+"""Bytes of float32 vectors or scores made at a time: bounds the memory that a search takes."""
 
 
 class MatrixStore(VectorStore):
@@ -25,8 +26,13 @@ class MatrixStore(VectorStore):
     Parameters
     ----------
     path : str or Path
-        Folder with ``store.json``, ``vectors.npy`` (float32, shape (n, dimension), C order) and
-        ``docids.txt`` (UTF-8, one a line).
+        Folder with ``store.json``, ``docids.txt`` (UTF-8, one a line), ``vectors.npy`` and, for
+        int8, ``scales.npy``.
+
+    Attributes
+    ----------
+    stored : StoredRows
+        The rows as they lie on disk, mapped into memory.
 
     Raises
     ------
@@ -36,24 +42,32 @@ class MatrixStore(VectorStore):
 
     def __init__(self, path: str | Path) -> None:
         self.path = self.folder = Path(path)
-        for name in ("store.json", "vectors.npy", "docids.txt"):
-            if not (self.path / name).is_file():
-                raise InputError(f"{self.path} is not a vector store: {name} is missing")
-        self.manifest = read_manifest(self.path)
-        self.matrix = np.load(self.path / "vectors.npy", mmap_mode="r", allow_pickle=False)
+        self._find("store.json")
+        self.manifest = manifest = read_manifest(self.path)
+        for name in (*manifest.arrays, "docids.txt"):
+            self._find(name)
+        arrays = {}
+        for name, expected in manifest.arrays.items():
+            array = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+            if (array.dtype, array.shape) != expected:
+                raise InputError(
+                    f"{self.path}: {name} is {array.dtype} of shape {array.shape}, store.json "
+                    f"says {expected[0]} of shape {expected[1]}; rebuild the store"
+                )
+            # Every access to a memmap object makes another one.
+            arrays[name] = np.asarray(array)
         with (self.path / "docids.txt").open(encoding="utf-8") as lines:
             self.docids = as_docids([line.rstrip("\n") for line in lines])
-        self.dimension = self.manifest["dimension"]
-        expected = (self.manifest["count"], self.dimension)
-        if self.matrix.shape != expected or self.matrix.dtype != self.manifest["dtype"]:
-            raise InputError(
-                f"{self.path}: vectors.npy is {self.matrix.dtype} of shape {self.matrix.shape}, "
-                f"store.json says {self.manifest['dtype']} of shape {expected}; rebuild the store"
-            )
-        if len(self.docids) != len(self.matrix):
-            raise InputError(
-                f"{self.path}: {len(self.matrix)} vectors but {len(self.docids)} docids"
-            )
+        if len(self.docids) != manifest.count:
+            raise InputError(f"{self.path}: {manifest.count} vectors but {len(self.docids)} docids")
+        self.dimension, self.metric = manifest.dimension, manifest.metric
+        self.stored: StoredRows = StoredRows(
+            arrays["vectors.npy"], manifest.dtype, manifest.dimension, arrays.get("scales.npy")
+        )
+
+    def _find(self, name: str) -> None:
+        if not (self.folder / name).is_file():
+            raise InputError(f"{self.path} is not a vector store: {name} is missing")
 
     def verify(self) -> None:
         """Read everything and compare it with the manifest's checksum.
@@ -63,70 +77,77 @@ class MatrixStore(VectorStore):
         InputError
             If a byte has changed since the store was written.
         """
-        actual = checksum(self.folder)
-        if actual != self.manifest["sha256"]:
+        actual = checksum(self.folder, self.manifest.dtype)
+        if actual != self.manifest.sha256:
             raise InputError(
                 f"{self.path} is damaged: sha256 is {actual}, store.json says "
-                f"{self.manifest['sha256']}; rebuild the store"
+                f"{self.manifest.sha256}; rebuild the store"
             )
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """Read the vectors of rows (see :meth:`VectorStore.take`)."""
-        return np.asarray(self.matrix)[rows]
+        """Read the vectors of rows (see :meth:`VectorStore.take`); of binary rows, 1 and -1."""
+        return dequantise(self.stored, rows)
 
     def search(self, queries: np.ndarray, k: int, threads: int = 1) -> list[Hits]:
         """Score every row, in blocks, and keep the best (see :meth:`VectorStore.search`)."""
-        import faiss
-
         queries = self.check_queries(queries)
         k = min(k, len(self))
         if not k:
             return [Hits([], np.empty(0, np.float32)) for _ in queries]
-        matrix = np.asarray(self.matrix)
-        heap = faiss.ResultHeap(len(queries), k, keep_max=True)
+        if self.stored.dtype == "binary":
+            scores, rows = self._search_signs(queries, k, threads)
+        else:
+            scores, rows = self._search_numbers(queries, k, threads)
+        return hits_of(self.docids, scores, rows)
+
+    def _search_numbers(
+        self, queries: np.ndarray, k: int, threads: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        import faiss
+
+        metric = faiss.METRIC_L2 if self.metric == "l2" else faiss.METRIC_INNER_PRODUCT
+        if self.metric == "cosine":
+            queries = _directions(queries)
+        heap = faiss.ResultHeap(len(queries), k, keep_max=self.metric != "l2")
         step = max(1, BLOCK_BYTES // (4 * self.dimension))
         with faiss_threads(threads):
-            for start in range(0, len(matrix), step):
-                block = matrix[start : start + step]
-                scores, rows = faiss.knn(
-                    queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT
-                )
+            for start in range(0, len(self), step):
+                block = dequantise(self.stored, slice(start, start + step))
+                if self.metric == "cosine":
+                    block = _directions(block)
+                scores, rows = faiss.knn(queries, block, min(k, len(block)), metric=metric)
                 heap.add_result(scores, rows + start)
         heap.finalize()
-        return hits_of(self.docids, heap.D, heap.I)
+        return -heap.D if self.metric == "l2" else heap.D, heap.I
+
+    def _search_signs(
+        self, queries: np.ndarray, k: int, threads: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        # Scores are few whole numbers: at the cut-off many are equal, and the lowest rows win,
+        # whatever the blocks.
+        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        rows = np.full((len(queries), k), -1, dtype=np.int32)
+        group = min(len(queries), 64)
+        step = max(1, BLOCK_BYTES // (8 * group))
+        for first in range(0, len(queries), group):
+            some = queries[first : first + group]
+            for start in range(0, len(self), step):
+                own = np.arange(start, min(start + step, len(self)), dtype=np.int32)
+                every = Candidates(
+                    np.tile(own, len(some)), np.arange(len(some) + 1, dtype=np.int64) * len(own)
+                )
+                found = score(
+                    some, every, self.stored, metric=self.metric, device="cpu", threads=threads
+                )
+                for i, fresh in enumerate(found.reshape(len(some), -1), first):
+                    best = best_positions(fresh, k)
+                    merged = np.concatenate((scores[i], fresh[best]))
+                    places = np.concatenate((rows[i], own[best]))
+                    order = best_positions(merged, k)
+                    scores[i], rows[i] = merged[order], places[order]
+        return scores, rows
 
 
-def read_manifest(path: Path) -> dict:
-    """Read and check ``store.json``.
-
-    Raises
-    ------
-    InputError
-        If it is not JSON, of another format or version, or incomplete.
-    """
-    try:
-        manifest = json.loads((path / "store.json").read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise InputError(f"{path / 'store.json'}: format is {manifest['format']!r}")
-        if manifest["version"] != VERSION:
-            raise InputError(
-                f"{path}: the store has version {manifest['version']}, this pyserini-ext reads "
-                f"{VERSION}; use the release that wrote it or encode again"
-            )
-        for field in ("dtype", "dimension", "count", "sha256"):
-            manifest[field]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path / 'store.json'} is damaged ({error}); rebuild the store"
-        ) from error
-    return manifest
-
-
-def checksum(path: Path) -> str:
-    """Return the sha256 over ``vectors.npy`` followed by ``docids.txt``."""
-    digest = hashlib.sha256()
-    for name in ("vectors.npy", "docids.txt"):
-        with (path / name).open("rb") as source:
-            while block := source.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+def _directions(vectors: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths == 0, np.float32(1), lengths)

@@ -10,9 +10,16 @@ import numpy as np
 
 from pyserini_ext.errors import InputError
 from pyserini_ext.hits import Docids, Hits, as_docids
+from pyserini_ext.rescore.backend import Backend
+from pyserini_ext.rescore.rows import Candidates, Ranked, StoredRows
+from pyserini_ext.rescore.scoring import rescore, score
+from pyserini_ext.rescore.top import interpolated, rank
 
 MISSING = ("error", "skip", "zero")
 """What to do about a docid without a vector."""
+
+GATHER_BYTES = 64 << 20
+"""Bytes of vectors read at a time from a store that does not hold them as rows."""
 
 
 class VectorStore(ABC):
@@ -26,14 +33,19 @@ class VectorStore(ABC):
         Length of a vector.
     path : Path or None
         Where the store lies, for messages.
-    metric : {"ip", "l2"}
-        Inner product, or the negative squared distance of an index built for L2.
+    metric : {"ip", "cosine", "l2"}
+        What :meth:`search` and :meth:`score` give: inner product, cosine, or the negative squared
+        distance.
+    stored : StoredRows or None
+        The rows as they lie in memory, where the store has them so; then rescoring reads them in
+        place.
     """
 
     docids: np.ndarray
     dimension: int
     path: Path | None = None
     metric: str = "ip"
+    stored: StoredRows | None = None
 
     @abstractmethod
     def take(self, rows: np.ndarray) -> np.ndarray:
@@ -41,7 +53,7 @@ class VectorStore(ABC):
 
         Parameters
         ----------
-        rows : ndarray of int64, shape (m,)
+        rows : ndarray of int, shape (m,)
             Each in ``0 … len(self) - 1``, repetitions allowed.
 
         Returns
@@ -82,10 +94,16 @@ class VectorStore(ABC):
 
         Returns
         -------
-        ndarray of int64, shape (n,)
+        ndarray of int32, shape (n,)
+
+        Notes
+        -----
+        A dictionary of all docids is made at the first call. To rescore what an index retrieves,
+        ask once for the rows of all its documents and keep the table: then no query touches a
+        string.
         """
         get = self._row_of.get
-        return np.fromiter((get(docid, -1) for docid in docids), np.int64, count=len(docids))
+        return np.fromiter((get(docid, -1) for docid in docids), np.int32, count=len(docids))
 
     def vectors(self, docids: Docids, missing: str = "error") -> np.ndarray:
         """Return the vectors of documents.
@@ -113,13 +131,7 @@ class VectorStore(ABC):
         if not absent.any():
             return self.take(rows)
         if missing == "error":
-            docid = as_docids(docids)[absent][0]
-            raise InputError(
-                f"document {docid!r} has no vector in {self.path or 'the vector store'} "
-                f"({absent.sum()} of {len(rows)} are missing): the sparse and the dense index do "
-                "not hold the same collection; rebuild one, or choose skip or zero for missing "
-                "vectors"
-            )
+            raise self.lacks(as_docids(docids)[absent], len(rows))
         found = self.take(rows[~absent])
         if missing == "skip":
             return found
@@ -127,8 +139,83 @@ class VectorStore(ABC):
         vectors[~absent] = found
         return vectors
 
+    def lacks(self, absent: np.ndarray, among: int) -> InputError:
+        """Return the error about documents without a vector, `among` so many that were asked for."""
+        return InputError(
+            f"document {absent[0]!r} has no vector in {self.path or 'the vector store'} "
+            f"({len(absent)} of {among} are missing): the sparse and the dense index do "
+            "not hold the same collection; rebuild one, or choose skip or zero for missing "
+            "vectors"
+        )
+
+    def score(
+        self, queries: np.ndarray, candidates: Candidates, backend: str | Backend = "auto"
+    ) -> np.ndarray:
+        """Score documents of each query exactly.
+
+        Parameters
+        ----------
+        queries : ndarray of float32, shape (q, dimension)
+        candidates : Candidates
+        backend : str or Backend
+            See :func:`pyserini_ext.rescore.scoring.rescore`.
+
+        Returns
+        -------
+        ndarray of float32, shape (m,)
+            In the order of ``candidates.rows``.
+        """
+        if self.stored is not None:
+            return score(queries, candidates, self.stored, metric=self.metric, backend=backend)
+        scores = np.empty(len(candidates.rows), dtype=np.float32)
+        step = max(1, GATHER_BYTES // (4 * self.dimension))
+        for start in range(0, len(scores), step):
+            part = slice(start, start + step)
+            rows, places = np.unique(candidates.rows[part], return_inverse=True)
+            gathered = StoredRows(self.take(rows), "float32", self.dimension)
+            offsets = np.clip(candidates.offsets - start, 0, len(places))
+            own = Candidates(places.astype(np.int32), offsets)
+            scores[part] = score(queries, own, gathered, metric=self.metric, backend=backend)
+        return scores
+
+    def rescore(
+        self,
+        queries: np.ndarray,
+        candidates: Candidates,
+        k: int,
+        sparse: np.ndarray | None = None,
+        alpha: float = 0.5,
+        backend: str | Backend = "auto",
+    ) -> Ranked:
+        """Rank documents of each query by their exact scores.
+
+        Parameters
+        ----------
+        queries : ndarray of float32, shape (q, dimension)
+        candidates : Candidates
+        k, sparse, alpha, backend
+            See :func:`pyserini_ext.rescore.scoring.rescore`.
+
+        Returns
+        -------
+        Ranked
+        """
+        if self.stored is None:
+            scores = self.score(queries, candidates, backend)
+            return rank(interpolated(scores, sparse, alpha), candidates.offsets, k)
+        return rescore(
+            queries,
+            candidates,
+            self.stored,
+            k=k,
+            metric=self.metric,
+            sparse=sparse,
+            alpha=alpha,
+            backend=backend,
+        )
+
     def similarity(self, query: np.ndarray, documents: np.ndarray) -> np.ndarray:
-        """Score documents as :meth:`search` does.
+        """Score vectors as :meth:`search` does.
 
         Parameters
         ----------
@@ -139,9 +226,8 @@ class VectorStore(ABC):
         -------
         ndarray of float32, shape (n,)
         """
-        if self.metric == "l2":
-            return -((documents - query) ** 2).sum(axis=1)
-        return documents @ query
+        rows = StoredRows(documents, "float32", self.dimension)
+        return score(query[None], [np.arange(len(rows))], rows, metric=self.metric)
 
     def check_queries(self, queries: np.ndarray) -> np.ndarray:
         """Return `queries` as contiguous float32 of shape (q, dimension), or say what is wrong."""

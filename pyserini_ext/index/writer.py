@@ -78,15 +78,16 @@ class VectorWriter(ABC):
             self.part.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot create the folder {self.part}: {error.strerror}") from error
-        self._vectors = (self.part / self.VECTORS).open("ab+")
-        lock(self._vectors.fileno(), self.part)
+        self._arrays = {name: (self.part / name).open("ab+") for name in self.row_bytes()}
+        lock(self._arrays[self.VECTORS].fileno(), self.part)
         self._docids = (self.part / self.DOCIDS).open("ab+")
         self._seen = DocidSet(self._stored)
         self.count: int
         self.count, docid_bytes = (state["count"], state["docid_bytes"]) if state else (0, 0)
         self._docids.truncate(docid_bytes)
         # What a crash left behind the last commit goes; a new file gets room for its header.
-        self._vectors.truncate(len(self.header(0)) + self.count * dimension * 4)
+        for name, row_bytes in self.row_bytes().items():
+            self._arrays[name].truncate(len(self.header(0, name)) + self.count * row_bytes)
         self._seen.add(list(self._stored()))
         self._commit(complete=False)
 
@@ -123,9 +124,30 @@ class VectorWriter(ABC):
             )
         return state
 
+    def row_bytes(self) -> dict[str, int]:
+        """Return the files that :meth:`encode` fills, and the bytes of a document in each."""
+        return {self.VECTORS: 4 * self.dimension}
+
     @abstractmethod
-    def header(self, count: int) -> bytes:
-        """Return what stands before the vectors in a file of `count`; its length is constant."""
+    def header(self, count: int, name: str) -> bytes:
+        """Return what stands in a file before the `count` documents; its length is constant."""
+
+    def encode(self, docids: Sequence[str], matrix: np.ndarray) -> list[np.ndarray]:
+        """Return what is written of vectors: an array in C order for each file.
+
+        Parameters
+        ----------
+        docids : sequence of str, length n
+            For messages.
+        matrix : ndarray of float32, shape (n, dimension)
+            All finite.
+
+        Raises
+        ------
+        InputError
+            If a vector cannot be kept.
+        """
+        return [matrix]
 
     def finish(self) -> None:
         """Write what else the folder needs; all vectors and docids are on disk."""
@@ -159,8 +181,10 @@ class VectorWriter(ABC):
                 f"the vector of document {docids[int(bad.argmax())]!r} has values that are not "
                 "finite; encode with float32 or bfloat16"
             )
+        arrays = self.encode(docids, matrix)
         self._seen.add(docids)
-        self._vectors.write(matrix.data)
+        for file, array in zip(self._arrays.values(), arrays, strict=True):
+            file.write(array.data)
         self._docids.write("".join(f"{docid}\n" for docid in docids).encode())
         self.count += len(docids)
         self._commit(complete=False)
@@ -168,9 +192,10 @@ class VectorWriter(ABC):
     def close(self) -> None:
         """Complete the folder and give it its name."""
         self._release()
-        with (self.part / self.VECTORS).open("r+b") as file:
-            file.write(self.header(self.count))
-            _sync(file)
+        for name in self._arrays:
+            with (self.part / name).open("r+b") as file:
+                file.write(self.header(self.count, name))
+                _sync(file)
         self.finish()
         self._write_state(complete=True)
         if self.path.exists():
@@ -192,8 +217,8 @@ class VectorWriter(ABC):
             self._release()
 
     def _commit(self, *, complete: bool) -> None:
-        _sync(self._vectors)
-        _sync(self._docids)
+        for file in (*self._arrays.values(), self._docids):
+            _sync(file)
         self._docid_bytes = self._docids.seek(0, os.SEEK_END)
         self._write_state(complete=complete)
 
@@ -213,8 +238,8 @@ class VectorWriter(ABC):
                 yield line.removesuffix("\n")
 
     def _release(self) -> None:
-        self._vectors.close()
-        self._docids.close()
+        for file in (*self._arrays.values(), self._docids):
+            file.close()
 
 
 def part_of(path: Path) -> Path:

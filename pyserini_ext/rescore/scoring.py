@@ -151,7 +151,9 @@ def make_backend(
     if kind not in (None, "cpu", "cuda"):
         raise InputError(f"device={device!r}; choose cpu, cuda or cuda:N")
     if name != "auto" and kind is not None and (name == "cuda") != (kind == "cuda"):
-        raise InputError(f"backend={name!r} does not run on device={device!r}; leave one of them out")
+        raise InputError(
+            f"backend={name!r} does not run on device={device!r}; leave one of them out"
+        )
     if kind == "cuda":
         name = "cuda"
     names = [name] if name != "auto" else [n for n in BACKENDS if n != "cuda" or kind is None]

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from pyserini_ext.errors import InputError
-from pyserini_ext.hits import Docids, Hits
+from pyserini_ext.hits import Docids, Hits, as_docids
 from pyserini_ext.index.open import open_vectors
 from pyserini_ext.index.vectors import MISSING, VectorStore
+from pyserini_ext.rescore.rows import Candidates
 from pyserini_ext.run import Run
 from pyserini_ext.search.base import Searcher, check_batch
 
@@ -125,17 +126,26 @@ class DenseSearcher(Searcher):
             NaN for a document without vector under ``missing_vector="skip"``: there is no score,
             and none is invented.
         """
-        scores = []
-        for vector, wanted in zip(self.store.check_queries(vectors), docids, strict=True):
-            rows = self.store.rows(wanted)
-            if self.missing_vector != "skip" or (rows >= 0).all():
-                found = self.store.vectors(wanted, missing=self.missing_vector)
-                scores.append(self.store.similarity(vector, found))
-                continue
-            column = np.full(len(rows), np.nan, dtype=np.float32)
-            column[rows >= 0] = self.store.similarity(vector, self.store.take(rows[rows >= 0]))
-            scores.append(column)
-        return scores
+        vectors = self.store.check_queries(vectors)
+        if len(vectors) != len(docids):
+            raise InputError(f"{len(vectors)} query vectors but {len(docids)} lists of documents")
+        lengths = [len(own) for own in docids]
+        wanted = np.concatenate([*map(as_docids, docids), np.empty(0, dtype=object)])
+        rows = self.store.rows(wanted)
+        found = rows >= 0
+        if not found.all() and self.missing_vector == "error":
+            raise self.store.lacks(wanted[~found], len(wanted))
+        # Of each list those with a vector; the others keep what stands in for them.
+        query = np.repeat(np.arange(len(docids)), lengths)
+        counts = np.bincount(query[found], minlength=len(docids))
+        offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        scores = np.full(len(rows), np.nan, dtype=np.float32)
+        if not found.all() and self.missing_vector == "zero":
+            nothing = np.zeros((1, self.store.dimension), dtype=np.float32)
+            zero = [self.store.similarity(vector, nothing)[0] for vector in vectors]
+            scores[~found] = np.array(zero, dtype=np.float32)[query[~found]]
+        scores[found] = self.store.score(vectors, Candidates(rows[found], offsets))
+        return np.split(scores, np.cumsum(lengths)[:-1]) if lengths else []
 
     def with_vectors(self, hits: Sequence[Hits]) -> list[Hits]:
         """Return the lists without documents that have no vector, under the policy ``skip``."""
