@@ -25,6 +25,7 @@ _HOMES = {
     "Hit": "hits",
     "Hits": "hits",
     "ImpactSearcher": "search.impact",
+    "InferenceFreeSearcher": "search.inference_free",
     "InputError": "errors",
     "InterpolatedSearcher": "search.staged",
     "Interpolation": "fusion.interpolation",

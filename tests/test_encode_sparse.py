@@ -126,6 +126,21 @@ def test_model_is_used_as_the_options_say(corpus, tmp_path, model):
     assert all(len(vector) == 4 for vector in vectors)
 
 
+def test_about_says_how_to_encode_queries(corpus, tmp_path, model, monkeypatch):
+    monkeypatch.chdir(model.parent)
+    run(corpus, tmp_path / "v.jsonl", "--top-n", 4, "--device", "cpu", encoder=model.name)
+    said = json.loads((tmp_path / "v.jsonl.about").read_text())["queries"]
+    # A path, because an index may be searched from another folder; no device, which is its own.
+    assert said["encoder"] == {"name": str(model), "options": {"top_n": 4}}
+    assert said["idf"] == dict.fromkeys(WORDS[5:], 1.5)
+    weights = tmp_path / "w.json"
+    weights.write_text('{"a": 2}')
+    for number, (given, idf) in enumerate([("ones", None), (str(weights), {"a": 2.0})]):
+        output = tmp_path / f"{number}.jsonl"
+        run(corpus, output, "--encoder-arg", f"weights={given}", encoder=model.name)
+        assert json.loads((tmp_path / f"{output.name}.about").read_text())["queries"]["idf"] == idf
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
 @pytest.mark.parametrize("torn", [False, True])
 def test_interrupted_run_goes_on(corpus, tmp_path, monkeypatch, capsys, suffix, torn):

@@ -90,6 +90,11 @@ class BM25Impact:
         """Identifies the table of the query side."""
         return self._query_side().idf_sha256
 
+    @property
+    def weights(self) -> dict[str, float] | None:
+        """The table that was given; None where the idf is that of the documents."""
+        return None if self._weights is None else self._query_side().weights
+
     def prepare(self, texts: Iterable[str]) -> None:
         """Learn the average length and the document frequencies from all documents, streaming.
 

@@ -18,10 +18,13 @@ from pyserini_ext.encode.vector_file import VectorFileWriter
 from pyserini_ext.errors import InputError
 from pyserini_ext.files import fingerprint, write_json
 from pyserini_ext.index.idf import compute_idf
-from pyserini_ext.plugins import read_options
+from pyserini_ext.plugins import names, read_options
 
 CHUNK = 2048
 """Documents encoded, sorted by length and written at a time."""
+
+OF_DOCUMENTS = ("device", "dtype", "batch_size", "trust_remote_code")
+"""Options that do not matter for queries; an index should not ask for a GPU, or to run code."""
 
 DESCRIPTION = """\
 Encode a collection into sparse vectors: JSON lines {"id", "contents", "vector": {token: weight}},
@@ -118,7 +121,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             df = writer.frequencies()
             values = compute_idf(list(df.values()), writer.count).tolist()
             write_json(args.idf, dict(sorted(zip(df, values, strict=True))))
-        about = {"tokenizer": getattr(encoder, "tokenizer_name", None), "encoder": repr(encoder)}
+        about = {
+            "tokenizer": getattr(encoder, "tokenizer_name", None),
+            "encoder": repr(encoder),
+            "queries": _queries(args.encoder, options, encoder),
+        }
         writer.finish(about)
     except KeyboardInterrupt:
         print(
@@ -165,6 +172,27 @@ def encode_to(
                 vectors,
             )
             bar.update(len(documents))
+
+
+def _queries(name: str, options: dict[str, Any], encoder: Any) -> dict[str, Any]:
+    """Say for an index of the vectors which encoder its queries need, and which table that has."""
+    kept = {key: value for key, value in options.items() if key not in OF_DOCUMENTS}
+    for key in ("checkpoint", "weights"):
+        if isinstance(kept.get(key), str):
+            kept[key] = _absolute(kept[key])
+    if name not in names("sparse-encoder"):
+        name = _absolute(name)
+    try:
+        table = getattr(encoder, "weights", None)
+    except InputError:
+        table = None  # A model may be without, and be searched with the idf of the collection.
+    idf = "collection" if table is None and hasattr(encoder, "prepare") else table
+    return {"encoder": {"name": name, "options": kept}, "idf": idf}
+
+
+def _absolute(name: str) -> str:
+    # The index may be made, and searched, in another folder.
+    return str(Path(name).resolve()) if Path(name).exists() else name
 
 
 def _seen(collection: Collection, bar: Any) -> Any:

@@ -18,7 +18,7 @@ class SparseEncoding(Protocol):
 
     Optional are ``encode_batch(queries)``; ``prepare(texts)``, a pass over all documents before
     the first is encoded; ``tokenizer_name`` and ``idf_sha256``, which say what queries and
-    documents must have in common.
+    documents must have in common; ``weights``, the table of query tokens that an index can keep.
     """
 
     def encode(self, query: str) -> dict[str, float]:
@@ -131,6 +131,11 @@ batch_size, trust_remote_code
     def idf_sha256(self) -> str | None:
         """Identifies the table of the query side."""
         return self.queries.idf_sha256
+
+    @property
+    def weights(self) -> dict[str, float] | None:
+        """The table of the query side; None for ones."""
+        return self.queries.weights or None
 
     def encode(self, query: str) -> dict[str, float]:
         """Encode one query."""

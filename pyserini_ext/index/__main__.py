@@ -13,7 +13,8 @@ DESCRIPTION = """\
 Index sparse vectors (JSON lines: id, {token: weight}) so that LuceneImpactSearcher of Pyserini and
 ImpactSearcher of this package search them. Postings are written directly, so the cost does not
 grow with the weights. OUTPUT appears when it is complete; a report of what was dropped is printed
-and kept in OUTPUT/build.json."""
+and kept in OUTPUT/build.json. What python -m pyserini_ext.encode.sparse left in CORPUS.about
+(tokenizer, encoder, idf) is taken over."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,7 +30,11 @@ def parser() -> argparse.ArgumentParser:
         "--vector-field",
         help="JSON field of the vector (default: vector, sparse_embedding, weights)",
     )
-    add("--tokenizer", metavar="NAME", help="name of the tokenizer, checked when searching")
+    add(
+        "--tokenizer",
+        metavar="NAME",
+        help="name of the tokenizer, checked when searching (default: what CORPUS.about says)",
+    )
     add("--threads", type=int, help="default: all cores")
     add("--store-raw", "--storeRaw", action="store_true", help="store the text")
     add(
@@ -54,7 +59,11 @@ def parser() -> argparse.ArgumentParser:
         help="impacts below 2**BITS: without --scale the largest value gets the largest impact, "
         "with it larger ones are clipped",
     )
-    weights("--idf", metavar="FILE", help="idf.json of a model, or: collection")
+    weights(
+        "--idf",
+        metavar="FILE",
+        help="idf.json of a model, or: collection, none (default: what CORPUS.about says)",
+    )
     weights("--missing-idf", type=float, default=0.0, help="of unknown tokens (default: 0)")
     prune = out.add_argument_group("pruning, by idf * weight").add_argument
     prune("--prune-threshold", type=float, default=0.0, help="drop postings below this")

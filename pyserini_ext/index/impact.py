@@ -15,7 +15,8 @@ import numpy as np
 
 from pyserini_ext.errors import InputError
 from pyserini_ext.files import write_json
-from pyserini_ext.index.idf import check_idf, compute_idf, idf_sha256, read_idf
+from pyserini_ext.index.about import read_about
+from pyserini_ext.index.idf import compute_idf, idf_sha256
 from pyserini_ext.index.vector_jobs import VectorJobs, vector_files
 from pyserini_ext.index.writer import STATE, lock, part_of
 from pyserini_ext.provenance import describe
@@ -108,11 +109,14 @@ def build_impact_index(
         (this reads the collection twice); with it, larger impacts are clipped, and counted.
     idf : str, Path or mapping, optional
         The table, a file of it, or ``"collection"``: computed from the documents (this reads the
-        collection twice), counting a document for each token with a weight above 0.
+        collection twice), counting a document for each token with a weight above 0. By default
+        what the ``.about`` files beside the vectors say (see :mod:`pyserini_ext.index.about`);
+        ``"none"`` for none all the same.
     missing_idf : float
         For tokens that the table lacks.
     tokenizer : str, optional
         What to call the tokenizer that made the tokens; a searcher with another one is refused.
+        By default what the ``.about`` files say.
     pruning : Pruning, optional
     vector_field : str, optional
         JSON field of the vector.
@@ -138,14 +142,12 @@ def build_impact_index(
     Raises
     ------
     InputError
-        For a bad option, a line that is no sparse vector (named with its file), a docid that comes
-        twice, an impact over ``2 ** 24`` without `bits`, or a disk that cannot be written. Nothing
-        is left behind then.
+        For a bad option or one that contradicts the ``.about`` files, a line that is no sparse
+        vector (named with its file), a docid that comes twice, an impact over ``2 ** 24`` without
+        `bits`, or a disk that cannot be written. Nothing is left behind then.
     """
     if mode not in MODES:
         raise InputError(f"mode is {mode!r}; expected {' or '.join(MODES)}")
-    if mode == "premultiplied" and idf is None:
-        raise InputError("mode premultiplied needs idf: a file, or collection")
     if scale is None and bits is None:
         scale = 100.0
     if scale is not None and not 0 < scale < math.inf:
@@ -161,13 +163,17 @@ def build_impact_index(
     files = vector_files(corpus)
     path = Path(output)
     check_output(path, overwrite)
-    table = None if idf is None or idf == "collection" else _table(idf)
+    about = read_about(files)
+    tokenizer, chosen = about.settle(tokenizer, idf)
+    table = chosen if isinstance(chosen, dict) else None
+    if mode == "premultiplied" and chosen is None:
+        raise InputError("mode premultiplied needs idf: a file, or collection")
     build = VectorJobs(files, vector_field or "", threads, progress)
     with _part(path) as part:
         documents = None
-        if idf == "collection" or scale is None:
+        if chosen == "collection" or scale is None:
             documents, tokens, df, largest = build.scan()
-            if idf == "collection":
+            if chosen == "collection":
                 table = dict(zip(tokens, compute_idf(df, documents).tolist(), strict=True))
             if scale is None:
                 assert bits is not None
@@ -176,10 +182,11 @@ def build_impact_index(
             "mode": mode,
             "scale": scale,
             "bits": bits,
-            "idf": None if idf is None else "collection" if idf == "collection" else "given",
+            "idf": "given" if isinstance(chosen, dict) else chosen,
             "idf_sha256": None if table is None else idf_sha256(table),
             "missing_idf": None if table is None else missing_idf,
             "tokenizer": tokenizer,
+            "encoder": about.encoder,
             "pruning": asdict(pruning),
         }
         options = {
@@ -202,7 +209,7 @@ def build_impact_index(
             with (part / IDF_FILE).open("w", encoding="utf-8") as out:
                 json.dump(table, out, ensure_ascii=False)
         inputs: dict[str, str | Path] = {"corpus": corpus}
-        if isinstance(idf, str | Path) and idf != "collection":
+        if isinstance(idf, str | Path) and idf not in ("collection", "none"):
             inputs["idf"] = idf
         arguments = {**settings, "store_raw": store_raw, "store_docvectors": store_docvectors}
         write_json(part / STATE, describe(arguments, inputs, complete=True, report=report))
@@ -243,10 +250,6 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise InputError(f"{path} exists already; choose another name or pass --overwrite")
     if path.exists() and not any(path.glob("segments_*")):
         raise InputError(f"{path} is not an index of this kind and will not be overwritten")
-
-
-def _table(idf: str | Path | Mapping[str, float]) -> dict[str, float]:
-    return check_idf(idf, "idf") if isinstance(idf, Mapping) else read_idf(idf)
 
 
 def _scale(

@@ -17,7 +17,14 @@ from pyserini_ext.provenance import beside, describe
 from pyserini_ext.run import Run, RunWriter
 from pyserini_ext.search.base import Searcher
 from pyserini_ext.search.dense import DenseSearcher
-from pyserini_ext.search.options import existing, merge, parse_args, prf_options, rules
+from pyserini_ext.search.options import (
+    existing,
+    merge,
+    parse_args,
+    prf_options,
+    rules,
+    sparse_options,
+)
 from pyserini_ext.search.staged import StagedSearcher
 from pyserini_ext.topics import load_topics
 
@@ -79,19 +86,8 @@ def _dense(args: argparse.Namespace) -> DenseSearcher:
 
 
 def _sparse(args: argparse.Namespace) -> Searcher:
-    options = {
-        "k1": args.k1,
-        "b": args.b,
-        "language": args.language,
-        "encoder": args.sparse_encoder,
-        "min_idf": args.min_idf,
-    }
-    return create(
-        "searcher",
-        args.sparse_searcher or "bm25",
-        index=args.sparse_index,
-        **merge(options, args.sparse_arg, "--sparse-arg"),
-    )
+    name = args.sparse_searcher or "bm25"
+    return create("searcher", name, index=args.sparse_index, **sparse_options(args))
 
 
 class Output:

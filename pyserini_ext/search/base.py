@@ -109,7 +109,7 @@ class Searcher(ABC):
         """Release what the searcher holds open."""
 
 
-def check_batch(queries: Sequence[str], qids: Sequence[str], k: int, threads: int) -> None:
+def check_batch(queries: Sequence[object], qids: Sequence[str], k: int, threads: int) -> None:
     """Refuse a batch that could lose results.
 
     Raises

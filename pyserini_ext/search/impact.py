@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,10 +13,12 @@ from pyserini_ext import javabytes, jvm
 from pyserini_ext.errors import InputError
 from pyserini_ext.index.idf import read_idf
 from pyserini_ext.index.impact import IDF_FILE
-from pyserini_ext.index.vector_jobs import FORMAT
 from pyserini_ext.run import Run
 from pyserini_ext.search.base import check_batch
+from pyserini_ext.search.impact_encoder import check_encoder, find_encoder, read_info
 from pyserini_ext.search.lucene import MOST, LuceneIndexSearcher, resolve_index
+
+__all__ = ["Contribution", "ImpactSearcher", "read_info"]
 
 
 class Contribution(NamedTuple):
@@ -37,11 +38,12 @@ class ImpactSearcher(LuceneIndexSearcher):
     index : str or Path
         An impact index of this package (``python -m pyserini_ext.index``) or of Pyserini
         (``--impact --pretokenized``), or the name of a prebuilt one.
-    encoder : str or object
+    encoder : str or object, optional
         An object with ``encode(query) -> {token: weight}`` and possibly ``encode_batch(queries)``;
         or the name of a registered sparse encoder or of a checkpoint; or, for an index of
         Pyserini, what ``LuceneImpactSearcher`` takes. A named encoder gets the idf table of an
-        index whose idf was computed from the collection.
+        index whose idf was computed from the collection. By default the one that the index says
+        its documents were encoded with.
     min_idf : float, optional
         Query tokens whose ln(N / df) is not above this are left out. Pyserini's default is 0, which
         leaves out a token that stands in every document; it is the default with `compatible`.
@@ -62,8 +64,8 @@ class ImpactSearcher(LuceneIndexSearcher):
     Raises
     ------
     InputError
-        If there is no such index, the encoder cannot encode, or the index was made with another
-        tokenizer or idf than the encoder has.
+        If there is no such index, the encoder cannot encode, none is given and the index says
+        none, or the index was made with another tokenizer or idf than the encoder has.
 
     Examples
     --------
@@ -75,24 +77,18 @@ class ImpactSearcher(LuceneIndexSearcher):
     def __init__(
         self,
         index: str | Path,
-        encoder: Any,
+        encoder: Any = None,
         min_idf: float | None = None,
         compatible: bool | None = None,
     ) -> None:
-        if not isinstance(encoder, str) and not callable(getattr(encoder, "encode", None)):
-            raise InputError(
-                f"the encoder of an impact index is {type(encoder).__name__}; give the name of a "
-                "checkpoint or an object with encode(query) -> {token: weight}"
-            )
         self.path = resolve_index(index, "impact")
         self.info = read_info(self.path)
+        self.encoder = find_encoder(encoder, self.path, self.info)
         self.compatible = self.info is None if compatible is None else compatible
         if min_idf is None:
             min_idf = 0.0 if self.compatible else math.nan
         self.min_idf = float(min_idf)
-        self.encoder = _load(encoder, self.path, self.info) if isinstance(encoder, str) else encoder
-        if self.info is not None:
-            _check(self.path, self.info, self.encoder)
+        check_encoder(self.encoder, self.path, self.info)
         with jvm.java_errors():
             self._java = jvm.autoclass("io.pyseriniext.Impacts")(str(self.path.absolute()))
 
@@ -120,15 +116,11 @@ class ImpactSearcher(LuceneIndexSearcher):
                 f"{type(self.encoder).__name__} gave no {{token: weight}} for each query; is it a "
                 "dense encoder?"
             )
-        return [self._weights(query, one) for query, one in zip(queries, encoded, strict=True)]
+        for query, one in zip(queries, encoded, strict=True):
+            _check_weights(one, f"query {query[:60]!r}")
+        return [self._weights(one) for one in encoded]
 
-    def _weights(self, query: str, encoded: Mapping[str, float]) -> dict[str, float]:
-        for token, weight in encoded.items():
-            if not 0 <= weight < math.inf:
-                raise InputError(
-                    f"query {query[:60]!r}: the weight of {token!r} is {weight}; expected a finite "
-                    "number that is not negative"
-                )
+    def _weights(self, encoded: Mapping[str, float]) -> dict[str, float]:
         if self.compatible:
             # Pyserini keeps a token whose weight is cut to 0: its documents are hits of score 0.
             return {token: float(int(weight)) for token, weight in encoded.items()}
@@ -144,10 +136,41 @@ class ImpactSearcher(LuceneIndexSearcher):
         A query of which no token is in the index has no hits.
         """
         check_batch(queries, qids, k, threads)
-        packed = self._pack(queries)
+        return self.search_weights(self.encode(queries), qids, k, threads)
+
+    def search_weights(
+        self,
+        weights: Sequence[Mapping[str, float]],
+        qids: Sequence[str],
+        k: int = 10,
+        threads: int = 1,
+    ) -> Run:
+        """Search for a batch of queries that are weights of tokens already.
+
+        Parameters
+        ----------
+        weights : sequence of mapping of str to float
+            Token to weight, for each query. They are used as they are, in float32, whatever the
+            mode of the index: with ``premultiplied``, 1 is what :meth:`encode` gives every token.
+        qids : sequence of str
+        k, threads : int
+
+        Returns
+        -------
+        Run
+
+        Raises
+        ------
+        InputError
+            If a weight is negative or not finite, or a query has more tokens than Lucene takes.
+        """
+        check_batch(weights, qids, k, threads)
+        for qid, one in zip(qids, weights, strict=True):
+            _check_weights(one, f"query {qid}")
+        packed = self._pack(weights)
         with jvm.java_errors():
             message = self._java.search(*packed, min(int(k), MOST), int(threads), self.compatible)
-        hits = javabytes.ranked(javabytes.unpack_hits(message, len(queries)))
+        hits = javabytes.ranked(javabytes.unpack_hits(message, len(weights)))
         return Run(zip(qids, hits, strict=True), tag="impact")
 
     def score(
@@ -164,9 +187,30 @@ class ImpactSearcher(LuceneIndexSearcher):
         InputError
             If not one of the documents is in the index: it holds another collection.
         """
-        if len(queries) != len(docids):
-            raise InputError(f"{len(queries)} queries but {len(docids)} lists of docids")
-        packed = self._pack(queries)
+        return self.score_weights(self.encode(queries), docids, threads)
+
+    def score_weights(
+        self,
+        weights: Sequence[Mapping[str, float]],
+        docids: Sequence[Sequence[str]],
+        threads: int = 1,
+    ) -> list[np.ndarray]:
+        """Return the scores of given documents as :meth:`score` does, for weights of tokens.
+
+        Parameters
+        ----------
+        weights : sequence of mapping of str to float
+            As :meth:`search_weights` takes them.
+        docids : sequence of sequence of str
+        threads : int
+
+        Returns
+        -------
+        list of ndarray of float32
+        """
+        if len(weights) != len(docids):
+            raise InputError(f"{len(weights)} queries but {len(docids)} lists of docids")
+        packed = self._pack(weights)
         flat = [docid for some in docids for docid in some]
         with jvm.java_errors():
             message = self._java.score(
@@ -177,8 +221,7 @@ class ImpactSearcher(LuceneIndexSearcher):
             )
         return self._scores(message, docids)
 
-    def _pack(self, queries: Sequence[str]) -> tuple[bytes, bytes, bytes, float]:
-        encoded = self.encode(queries)
+    def _pack(self, encoded: Sequence[Mapping[str, float]]) -> tuple[bytes, bytes, bytes, float]:
         return (
             javabytes.pack_ints([len(one) for one in encoded]),
             javabytes.pack_strings([token for one in encoded for token in one]),
@@ -232,63 +275,10 @@ class ImpactSearcher(LuceneIndexSearcher):
         return sorted(found, key=lambda each: (-each.score, each.token))
 
 
-def read_info(index: str | Path) -> dict[str, Any] | None:
-    """Return what an impact index of this package says of itself, from Lucene's commit.
-
-    Returns
-    -------
-    dict or None
-        None for an index of another origin.
-
-    Raises
-    ------
-    InputError
-        If a newer version of this package made it.
-    """
-    path = Path(index)
-    written = jvm.autoclass("io.pyseriniext.Impacts").userData(str(path.absolute()))
-    if written is None:
-        return None
-    info = json.loads(written)
-    if info["format"] > FORMAT:
-        raise InputError(
-            f"{path} has format {info['format']}, this pyserini-ext reads up to {FORMAT}; install "
-            "a newer one"
-        )
-    return info
-
-
-def _check(path: Path, info: Mapping[str, Any], encoder: Any) -> None:
-    """Refuse an encoder that does not fit the index; what either does not say is not checked."""
-    for key, what in (("tokenizer", "tokenizer"), ("idf_sha256", "idf table")):
-        ours = getattr(encoder, {"tokenizer": "tokenizer_name"}.get(key, key), None)
-        if None not in (ours, info[key]) and ours != info[key]:
+def _check_weights(weights: Mapping[str, float], query: str) -> None:
+    for token, weight in weights.items():
+        if not 0 <= weight < math.inf:
             raise InputError(
-                f"{path} was made with the {what} {info[key]}, and the encoder has {ours}; search "
-                "with the encoder that belongs to the index, or build the index again"
+                f"{query}: the weight of {token!r} is {weight}; expected a finite number that is "
+                "not negative"
             )
-
-
-def _load(name: str, path: Path, info: Mapping[str, Any] | None) -> Any:
-    """Make the encoder of a name: a registered one, else Pyserini's reading of names, else ours.
-
-    Where the idf was computed from the collection it lies in the index and nowhere else: an encoder
-    that takes a table is given that one.
-    """
-    from pyserini_ext import plugins
-
-    known = any(plugin.name == name for plugin in plugins.registered("sparse-encoder"))
-    if info is None and not known:
-        with jvm.pyserini_import():
-            from pyserini.search.lucene import LuceneImpactSearcher
-        encoder = LuceneImpactSearcher._init_query_encoder_from_str(name)
-        if encoder is not None:
-            return encoder
-    from pyserini_ext.encode.sparse_encoder import make_sparse_encoder
-
-    options: dict[str, Any] = {}
-    if info is not None and info["idf"] == "collection":
-        taken = plugins.parameters(plugins.load("sparse-encoder", name)) if known else None
-        if taken is None or "weights" in taken:
-            options["weights"] = str(path / IDF_FILE)
-    return make_sparse_encoder(name, **options)

@@ -10,7 +10,7 @@ from pyserini_ext.errors import InputError
 from pyserini_ext.fusion.interpolation import CONVENTIONS, POLICIES, Interpolation
 from pyserini_ext.fusion.normalise import NORMALISERS
 from pyserini_ext.index.vectors import MISSING
-from pyserini_ext.plugins import read_options
+from pyserini_ext.plugins import load, parameters, read_options
 from pyserini_ext.run import FORMATS
 from pyserini_ext.search.feedback import WHEN
 
@@ -18,6 +18,10 @@ EXAMPLES = """\
 examples:
   # BM25
   python -m pyserini_ext.search --sparse-index npl.lucene --topics npl.tsv --output bm25.txt
+
+  # sparse retrieval without a model for queries, on an index of python -m pyserini_ext.index
+  python -m pyserini_ext.search --sparse-index npl.impact --sparse-searcher inference-free \\
+      --topics npl.tsv --output sparse.txt
 
   # dense retrieval, then Rocchio feedback on it
   python -m pyserini_ext.search --index npl.faiss --encoder minilm --topics npl.tsv \\
@@ -73,8 +77,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     sparse("--k1", type=float, help="BM25 (default: 0.9)")
     sparse("--b", type=float, help="BM25 (default: 0.4)")
     sparse("--language", help="analyzer of the index (default: en)")
-    sparse("--sparse-encoder", metavar="NAME", help="query encoder of an impact index")
-    sparse("--min-idf", type=int, help="impact index: ignore terms with a lower idf")
+    sparse(
+        "--sparse-encoder",
+        metavar="NAME",
+        help="query encoder of an impact index (default: what the index says)",
+    )
+    sparse("--min-idf", type=float, help="impact index: ignore terms with a lower idf")
     sparse("--sparse-arg", action="append", metavar="NAME=VALUE", help="any option of the searcher")
 
     mix = parser.add_argument_group("interpolation").add_argument
@@ -200,18 +208,37 @@ def check(args: argparse.Namespace) -> None:
     rules(args)
 
 
+SPARSE = {
+    "k1": "k1",
+    "b": "b",
+    "language": "language",
+    "sparse_encoder": "encoder",
+    "min_idf": "min_idf",
+}
+"""Flags for parameters of a sparse searcher, and the parameters' names."""
+
+
 def _check_sparse(args: argparse.Namespace) -> None:
-    searcher = args.sparse_searcher or "bm25"
-    for names, owner in ((("k1", "b", "language"), "bm25"), (("min_idf",), "impact")):
-        for name in names:
-            if getattr(args, name) is not None and searcher != owner:
-                raise InputError(
-                    f"{_flag(name)} only applies to --sparse-searcher {owner}, not {searcher}"
-                )
-    if args.sparse_encoder and searcher == "bm25":
-        raise InputError("--sparse-encoder needs --sparse-searcher impact (bm25 has no encoder)")
-    if searcher == "impact" and not args.sparse_encoder:
-        raise InputError("--sparse-searcher impact needs --sparse-encoder")
+    """Refuse flags for what the chosen searcher does not take."""
+    if not args.sparse_index:
+        return
+    name = args.sparse_searcher or "bm25"
+    taken = parameters(load("searcher", name))
+    if taken is None:
+        return
+    for flag, parameter in SPARSE.items():
+        if getattr(args, flag) is not None and parameter not in taken:
+            raise InputError(
+                f"{_flag(flag)} does not apply to the searcher {name}, which takes "
+                f"{', '.join(option for option in taken if option != 'index')}; choose another "
+                "with --sparse-searcher"
+            )
+
+
+def sparse_options(args: argparse.Namespace) -> dict[str, object]:
+    """Return the parameters of the sparse searcher that the command line gave."""
+    flags = {parameter: getattr(args, flag) for flag, parameter in SPARSE.items()}
+    return merge(flags, args.sparse_arg, "--sparse-arg")
 
 
 def rules(args: argparse.Namespace) -> list[Interpolation]:
