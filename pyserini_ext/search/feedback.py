@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pyserini_ext.fusion.interpolation import Interpolation
 from pyserini_ext.hits import Hits
 from pyserini_ext.search.base import Searcher
 from pyserini_ext.search.dense import DenseSearcher
+from pyserini_ext.search.rescoring import rescored
 from pyserini_ext.search.staged import FirstRound, StagedSearcher, rule_of
 
 WHEN = ("before", "after", "both")
@@ -40,6 +42,9 @@ class FeedbackSearcher(StagedSearcher):
         Rounds of feedback; each starts from the vector of the last one.
     renormalise : bool
         Scale refined vectors to unit length, for encoders whose vectors have it.
+    rescore : bool
+        Every dense round scores the documents that the sparse searcher found, instead of searching
+        the vector store.
     dense_hits, sparse_hits : int, optional
         Depth of the lists that are interpolated; as deep as the result by default.
 
@@ -68,13 +73,16 @@ class FeedbackSearcher(StagedSearcher):
         alpha: float | None = None,
         iterations: int = 1,
         renormalise: bool = False,
+        rescore: bool = False,
         dense_hits: int | None = None,
         sparse_hits: int | None = None,
     ) -> None:
         super().__init__(dense, sparse, rule_of(rule, alpha), dense_hits, sparse_hits)
         if interpolate is not None and interpolate not in WHEN:
             raise InputError(f"interpolate={interpolate!r}; choose one of {', '.join(WHEN)}")
-        if (sparse is None) != (interpolate is None):
+        if rescore and sparse is None:
+            raise InputError("rescore needs a sparse searcher: it finds what is to be scored")
+        if (sparse is None) != (interpolate is None) and not (rescore and interpolate is None):
             raise InputError(
                 "interpolation needs both a sparse searcher and when to use it: "
                 "sparse=BM25Searcher(…), interpolate='before', 'after' or 'both'"
@@ -91,20 +99,20 @@ class FeedbackSearcher(StagedSearcher):
         self.searcher, self.feedback = dense, feedback
         self.before = interpolate in ("before", "both")
         self.after = interpolate in ("after", "both")
-        self.iterations, self.renormalise = iterations, renormalise
+        self.iterations, self.renormalise, self.rescore = iterations, renormalise, rescore
 
     def first_round(
         self, queries: Sequence[str], qids: Sequence[str], k: int, threads: int
     ) -> FirstRound:
         """Encode, and retrieve what no weight changes (see :meth:`StagedSearcher.first_round`)."""
         vectors = self.searcher.encode(queries)
-        depth = (self.dense_hits or k) if self.before else self.feedback.depth
-        dense = self.searcher.search_vectors(vectors, qids, depth, threads)
         sparse = None
         if self.sparse is not None:
             run = self.sparse.batch_search(queries, qids, self.sparse_hits or k, threads)
             sparse = list(run.values())
-        return FirstRound(queries, qids, vectors, list(dense.values()), sparse)
+        first = FirstRound(queries, qids, vectors, None, sparse)
+        depth = (self.dense_hits or k) if self.before else self.feedback.depth
+        return replace(first, dense=self._retrieve(first, vectors, depth, threads))
 
     def stages(
         self, first: FirstRound, rule: Interpolation, k: int, threads: int, every: bool = False
@@ -180,6 +188,9 @@ class FeedbackSearcher(StagedSearcher):
         return answer
 
     def _retrieve(self, first: FirstRound, vectors: np.ndarray, k: int, threads: int) -> list[Hits]:
+        if self.rescore:
+            assert first.sparse is not None
+            return [hits.head(k) for hits in rescored(self.searcher, vectors, first.sparse)[1]]
         return list(self.searcher.search_vectors(vectors, first.qids, k, threads).values())
 
     def _interpolate(

@@ -236,8 +236,8 @@ def complete(
     pairs = list(zip(sparse, dense, strict=True))
     for_sparse = [_lacking(s, d) for s, d in pairs]
     for_dense = [_lacking(d, s) for s, d in pairs]
-    scored_sparse = sparse_score(for_sparse)
-    scored_dense = dense_score(for_dense)
+    scored_sparse = _scored(sparse_score, for_sparse)
+    scored_dense = _scored(dense_score, for_dense)
     full_sparse, full_dense = [], []
     for i, (s, d) in enumerate(pairs):
         unscored = {
@@ -251,6 +251,11 @@ def complete(
         full_sparse.append(_extended(s, for_sparse[i], scored_sparse[i], unscored))
         full_dense.append(_extended(d, for_dense[i], scored_dense[i], unscored))
     return full_sparse, full_dense
+
+
+def _scored(score: Scorer, docids: list[list[str]]) -> list[np.ndarray]:
+    """Score documents, asking nothing where there are none."""
+    return score(docids) if any(docids) else [np.empty(0, np.float32) for _ in docids]
 
 
 def _lacking(own: Hits, other: Hits) -> list[str]:
