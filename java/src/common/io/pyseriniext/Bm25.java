@@ -19,7 +19,7 @@ public final class Bm25 implements Closeable {
 
   public Bm25(String path, float k1, float b, String language) throws IOException {
     analyzer = analyzer(language);
-    retrieval = new Retrieval(path, new BM25Similarity(k1, b), 1);
+    retrieval = new Retrieval(path, new BM25Similarity(k1, b));
     documents = retrieval.documents;
   }
 

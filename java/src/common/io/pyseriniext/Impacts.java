@@ -5,6 +5,7 @@ import io.anserini.search.similarity.ImpactSimilarity;
 import java.io.Closeable;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Arrays;
 import org.apache.lucene.index.SegmentInfos;
 import org.apache.lucene.index.Term;
 import org.apache.lucene.search.BooleanClause;
@@ -18,15 +19,14 @@ import org.apache.lucene.store.FSDirectory;
 
 /** An impact index: a document scores the sum of query weight * impact, a batch a call. */
 public final class Impacts implements Closeable {
-  /** Sums of whole numbers tie often, and a second search costs as much as the first. */
-  private static final int SPARE = 16;
-
   public final Documents documents;
   private final Retrieval retrieval;
+  private final ImpactTerms terms;
 
   public Impacts(String path) throws IOException {
-    retrieval = new Retrieval(path, new ImpactSimilarity(), SPARE);
+    retrieval = new Retrieval(path, new ImpactSimilarity());
     documents = retrieval.documents;
+    terms = new ImpactTerms(documents.reader);
   }
 
   /** Returns what {@link ImpactWriter#commit} was given, or null for an index that others made. */
@@ -56,7 +56,9 @@ public final class Impacts implements Closeable {
       boolean adjust)
       throws IOException {
     Batch batch = new Batch(counts, tokens, weights, minIdf);
-    return retrieval.search(batch.starts.length - 1, batch, k, threads, adjust);
+    int most = Math.min(k, documents.maxDoc());
+    Retrieval.Finder finder = number -> most < 1 ? Hits.NONE : batch.search(number, most);
+    return retrieval.search(batch.starts.length - 1, finder, threads, adjust);
   }
 
   /** Scores given documents, see {@link Retrieval#score}. */
@@ -96,36 +98,57 @@ public final class Impacts implements Closeable {
       this.minIdf = minIdf;
     }
 
+    /** Returns the best k documents. */
+    Hits search(int number, int k) throws IOException {
+      check(number);
+      int most = starts[number + 1] - starts[number];
+      ImpactTerms.Entry[] entries = new ImpactTerms.Entry[most];
+      float[] factors = new float[most];
+      int count = 0;
+      for (int i = starts[number]; i < starts[number + 1]; i++) {
+        ImpactTerms.Entry entry = terms.get(tokens[i]);
+        if (wanted(entry)) {
+          entries[count] = entry;
+          factors[count++] = weights[i];
+        }
+      }
+      BestScores best = new BestScores(k);
+      new MaxScore(terms, best)
+          .search(documents.reader.leaves(), Arrays.copyOf(entries, count), factors);
+      return Ranking.ranked(documents, best, k);
+    }
+
     @Override
     public Query get(int number) throws IOException {
+      check(number);
       BooleanQuery.Builder query = new BooleanQuery.Builder();
-      try {
-        for (int i = starts[number]; i < starts[number + 1]; i++) {
-          Term term = new Term(Constants.CONTENTS, tokens[i]);
-          if (wanted(term)) {
-            query.add(
-                new BoostQuery(new TermQuery(term), weights[i]), BooleanClause.Occur.SHOULD);
-          }
+      for (int i = starts[number]; i < starts[number + 1]; i++) {
+        if (wanted(terms.get(tokens[i]))) {
+          Query term = new TermQuery(new Term(Constants.CONTENTS, tokens[i]));
+          query.add(new BoostQuery(term, weights[i]), BooleanClause.Occur.SHOULD);
         }
-      } catch (IndexSearcher.TooManyClauses error) {
+      }
+      return query.build();
+    }
+
+    private void check(int number) {
+      int count = starts[number + 1] - starts[number];
+      if (count > IndexSearcher.getMaxClauseCount()) {
         throw new IllegalArgumentException(
             String.format(
                 "query %d of the batch has %d tokens (%s …); Lucene's limit is %d. Keep those of"
                     + " the largest weights",
                 number + 1,
-                starts[number + 1] - starts[number],
+                count,
                 SparseJson.shown(tokens[starts[number]]),
                 IndexSearcher.getMaxClauseCount()));
       }
-      return query.build();
     }
 
-    private boolean wanted(Term term) throws IOException {
-      if (Double.isNaN(minIdf)) {
-        return true;
-      }
-      int df = documents.reader.docFreq(term);
-      return df > 0 && Math.log((double) documents.numDocs() / df) > minIdf;
+    private boolean wanted(ImpactTerms.Entry entry) {
+      int df = entry.documents;
+      return df > 0
+          && (Double.isNaN(minIdf) || Math.log((double) documents.numDocs() / df) > minIdf);
     }
   }
 }

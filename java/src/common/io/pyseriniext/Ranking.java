@@ -6,6 +6,7 @@ import java.util.Arrays;
 import java.util.List;
 import org.apache.lucene.index.LeafReaderContext;
 import org.apache.lucene.index.ReaderUtil;
+import org.apache.lucene.search.BulkScorer;
 import org.apache.lucene.search.DocIdSetIterator;
 import org.apache.lucene.search.FieldDoc;
 import org.apache.lucene.search.IndexSearcher;
@@ -31,36 +32,46 @@ final class Ranking {
    * Returns the best k documents.
    *
    * <p>Sorting by docid inside Lucene reads a docid for every document that ever enters the queue,
-   * and Anserini then reads a stored document for every hit. Here Lucene sorts by score alone and
-   * only the docids of the k hits, and of those that tie with the last, are read. That is complete
-   * unless there are more ties than the spare hits; then, and only then, Lucene sorts by docid after
-   * all.
-   *
-   * @param spare hits to retrieve beyond k, at least 1; more where scores tie often
+   * and Anserini then reads a stored document for every hit. Here the docids of the k hits, and of
+   * those that tie with the last, are read when all scores are known.
    */
-  static Hits top(IndexSearcher searcher, Documents documents, Query query, int k, int spare)
+  static Hits top(IndexSearcher searcher, Documents documents, Query query, int k)
       throws IOException {
-    int wanted = (int) Math.min((long) k + spare, Integer.MAX_VALUE);
-    ScoreDoc[] best = searcher.search(query, wanted).scoreDocs;
-    int count = Math.min(k, best.length); // with those that tie with the last
-    while (count > 0 && count < best.length && best[count].score == best[k - 1].score) {
-      count++;
+    BestScores best = new BestScores(Math.min(k, documents.maxDoc()));
+    Weight weight = searcher.createWeight(searcher.rewrite(query), ScoreMode.TOP_SCORES, 1);
+    for (LeafReaderContext leaf : searcher.getIndexReader().leaves()) {
+      BulkScorer scorer = weight.bulkScorer(leaf);
+      if (scorer != null) {
+        best.leaf(leaf.docBase);
+        scorer.score(best, leaf.reader().getLiveDocs(), 0, DocIdSetIterator.NO_MORE_DOCS);
+      }
     }
-    if (count == wanted && count > k) {
-      return sorted(searcher, query, k);
+    return ranked(documents, best, k);
+  }
+
+  /** Returns the best k documents of those that were kept, with docids. */
+  static Hits ranked(Documents documents, BestScores best, int k) throws IOException {
+    BytesRef[] found = documents.docids(best.docs());
+    float[] values = best.scores();
+    long[] order = new long[values.length];
+    for (int i = 0; i < order.length; i++) {
+      // No score is negative, so that their bits are ordered as they are.
+      order[i] = ((long) ~Float.floatToIntBits(values[i]) << 32) | i;
     }
-    int[] docs = new int[count];
-    float[] scores = new float[count];
-    for (int i = 0; i < count; i++) {
-      docs[i] = best[i].doc;
-      scores[i] = best[i].score;
+    Arrays.sort(order);
+    BytesRef[] docids = new BytesRef[order.length];
+    float[] scores = new float[order.length];
+    for (int i = 0; i < order.length; i++) {
+      docids[i] = found[(int) order[i]];
+      scores[i] = values[(int) order[i]];
     }
-    BytesRef[] docids = documents.docids(docs);
-    for (int start = 0, end; start < count; start = end) {
-      for (end = start + 1; end < count && scores[end] == scores[start]; end++) {}
-      Arrays.sort(docids, start, end);
+    for (int start = 0, end; start < docids.length; start = end) {
+      for (end = start + 1; end < docids.length && scores[end] == scores[start]; end++) {}
+      if (end > start + 1) {
+        Arrays.sort(docids, start, end);
+      }
     }
-    return count <= k
+    return docids.length <= k
         ? new Hits(docids, scores)
         : new Hits(Arrays.copyOf(docids, k), Arrays.copyOf(scores, k));
   }

@@ -19,14 +19,16 @@ final class Retrieval implements Closeable {
     Query get(int number) throws IOException;
   }
 
+  /** Finds the hits of each query of a batch, on any thread. */
+  interface Finder {
+    Hits get(int number) throws IOException;
+  }
+
   final Documents documents;
   final IndexSearcher searcher;
-  private final int spare;
   private final SearchCollection.Args defaults = new SearchCollection.Args();
 
-  /** @param spare see {@link Ranking#top} */
-  Retrieval(String path, Similarity similarity, int spare) throws IOException {
-    this.spare = spare;
+  Retrieval(String path, Similarity similarity) throws IOException {
     documents = new Documents(path);
     searcher = new IndexSearcher(documents.reader);
     searcher.setSimilarity(similarity);
@@ -35,15 +37,20 @@ final class Retrieval implements Closeable {
   /** Returns {@link Bytes#of(Hits[])}; scores as Anserini rounds them and tells ties apart, or not. */
   byte[] search(int count, Queries queries, int k, int threads, boolean adjust)
       throws IOException {
+    Finder finder = i -> Ranking.top(searcher, documents, queries.get(i), k);
+    return search(count, finder, threads, adjust);
+  }
+
+  /** Does the same where the hits of a query are found otherwise. */
+  byte[] search(int count, Finder finder, int threads, boolean adjust) throws IOException {
     Hits[] batch = new Hits[count];
     Parallel.forEach(
         count,
         threads,
         i -> {
-          Query query = queries.get(i);
-          batch[i] = Ranking.top(searcher, documents, query, k, spare);
+          batch[i] = finder.get(i);
           if (adjust) {
-            adjust(batch[i].scores, query);
+            adjust(batch[i].scores);
           }
         });
     return Bytes.of(batch);
@@ -82,13 +89,13 @@ final class Retrieval implements Closeable {
     return starts;
   }
 
-  private void adjust(float[] scores, Query query) throws IOException {
+  private void adjust(float[] scores) throws IOException {
     ScoredDocs docs = new ScoredDocs();
     docs.scores = scores;
     docs.lucene_documents = new Document[scores.length]; // only their number is read
     new ScoreTiesAdjusterReranker<String>()
         .rerank(
-            docs, new RerankerContext<>(searcher, null, query, null, null, null, null, defaults));
+            docs, new RerankerContext<>(searcher, null, null, null, null, null, null, defaults));
   }
 
   @Override
