@@ -5,16 +5,16 @@ import java.io.IOException;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
-import org.apache.lucene.index.Impact;
-import org.apache.lucene.index.Impacts;
-import org.apache.lucene.index.ImpactsEnum;
-import org.apache.lucene.index.IndexReader;
 import org.apache.lucene.index.LeafReaderContext;
 import org.apache.lucene.index.PostingsEnum;
+import org.apache.lucene.index.Term;
 import org.apache.lucene.index.TermState;
 import org.apache.lucene.index.Terms;
 import org.apache.lucene.index.TermsEnum;
-import org.apache.lucene.search.DocIdSetIterator;
+import org.apache.lucene.search.IndexSearcher;
+import org.apache.lucene.search.ScoreMode;
+import org.apache.lucene.search.Scorer;
+import org.apache.lucene.search.TermQuery;
 import org.apache.lucene.util.BytesRef;
 
 /** The dictionary of an impact index: tokens that were looked up once are remembered. */
@@ -36,11 +36,14 @@ final class ImpactTerms {
   /** Some 20 MB. */
   private static final int MOST = 100_000;
 
+  private final IndexSearcher searcher;
   private final List<LeafReaderContext> leaves;
   private final Map<String, Entry> known = new ConcurrentHashMap<>();
 
-  ImpactTerms(IndexReader reader) {
-    leaves = reader.leaves();
+  /** @param searcher whose scores are weight * impact */
+  ImpactTerms(IndexSearcher searcher) {
+    this.searcher = searcher;
+    leaves = searcher.getIndexReader().leaves();
   }
 
   Entry get(String token) throws IOException {
@@ -73,7 +76,7 @@ final class ImpactTerms {
       if (dictionary != null && dictionary.seekExact(entry.token)) {
         entry.states[leaf] = dictionary.termState();
         entry.documents += dictionary.docFreq();
-        entry.largest[leaf] = largest(dictionary);
+        entry.largest[leaf] = largest(dictionary, leaves.get(leaf));
       }
     }
     return entry;
@@ -83,29 +86,30 @@ final class ImpactTerms {
    * Returns the largest impact of a token in a segment, from what Lucene keeps for skipping; where
    * that says nothing (the last block of a list) from the postings.
    */
-  private static int largest(TermsEnum token) throws IOException {
-    int largest = 0;
-    ImpactsEnum skips = token.impacts(PostingsEnum.FREQS);
+  private int largest(TermsEnum token, LeafReaderContext leaf) throws IOException {
+    Term term = new Term(Constants.CONTENTS, BytesRef.deepCopyOf(token.term()));
+    Scorer skips = searcher.createWeight(new TermQuery(term), ScoreMode.TOP_SCORES, 1).scorer(leaf);
     PostingsEnum postings = null;
-    for (int from = 0, upTo = 0; upTo != DocIdSetIterator.NO_MORE_DOCS; from = upTo + 1) {
-      skips.advanceShallow(from);
-      Impacts impacts = skips.getImpacts();
-      int level = impacts.numLevels() - 1;
-      upTo = impacts.getDocIdUpTo(level);
-      int here = 0;
-      for (Impact impact : impacts.getImpacts(level)) {
-        here = Math.max(here, impact.freq);
+    int documents = leaf.reader().maxDoc();
+    float largest = 0;
+    for (int from = 0, last; from < documents; from = last + 1) {
+      int block = Math.min(skips.advanceShallow(from), documents - 1);
+      last = documents - 1;
+      float here = skips.getMaxScore(last);
+      while (here >= Integer.MAX_VALUE && last > block) {
+        last = Math.max(block, from + (last - from) / 2);
+        here = skips.getMaxScore(last);
       }
-      if (here == Integer.MAX_VALUE) {
+      if (here >= Integer.MAX_VALUE) {
         here = 0;
         postings = postings == null ? token.postings(null, PostingsEnum.FREQS) : postings;
         int doc = postings.docID() < from ? postings.advance(from) : postings.docID();
-        for (; doc <= upTo && doc != DocIdSetIterator.NO_MORE_DOCS; doc = postings.nextDoc()) {
+        for (; doc <= last; doc = postings.nextDoc()) {
           here = Math.max(here, postings.freq());
         }
       }
       largest = Math.max(largest, here);
     }
-    return largest;
+    return (int) largest;
   }
 }

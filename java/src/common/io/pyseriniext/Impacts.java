@@ -26,7 +26,7 @@ public final class Impacts implements Closeable {
   public Impacts(String path) throws IOException {
     retrieval = new Retrieval(path, new ImpactSimilarity());
     documents = retrieval.documents;
-    terms = new ImpactTerms(documents.reader);
+    terms = new ImpactTerms(retrieval.searcher);
   }
 
   /** Returns what {@link ImpactWriter#commit} was given, or null for an index that others made. */
