@@ -140,7 +140,7 @@ class VectorStore(ABC):
         return vectors
 
     def lacks(self, absent: np.ndarray, among: int) -> InputError:
-        """Return the error about documents without a vector, `among` so many that were asked for."""
+        """Return the error about documents without a vector, out of so many asked for."""
         return InputError(
             f"document {absent[0]!r} has no vector in {self.path or 'the vector store'} "
             f"({len(absent)} of {among} are missing): the sparse and the dense index do "

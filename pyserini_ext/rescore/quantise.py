@@ -63,7 +63,7 @@ def quantise(matrix: np.ndarray, dtype: str) -> StoredRows:
     matrix = np.asarray(matrix, dtype=np.float32)
     count, dimension = matrix.shape
     data = np.zeros((count, stride_of(dtype, dimension)), dtype=DTYPES[dtype])
-    _refuse(~np.isfinite(matrix).all(axis=1), "has values that are not finite")
+    _refuse(~np.isfinite(matrix), "has values that are not finite")
     scales = None
     if dtype == "float32":
         data[:, :dimension] = matrix
@@ -71,7 +71,7 @@ def quantise(matrix: np.ndarray, dtype: str) -> StoredRows:
         with np.errstate(over="ignore"):
             data[:, :dimension] = matrix
         _refuse(
-            np.isinf(data).any(axis=1),
+            np.isinf(data),
             f"has values beyond {LARGEST_FLOAT16:g}, the largest of float16; store float32 or int8",
         )
     elif dtype == "int8":
@@ -146,7 +146,7 @@ class UnstorableError(InputError):
 
 def _refuse(bad: np.ndarray, reason: str) -> None:
     if bad.any():
-        raise UnstorableError(int(bad.argmax()), reason)
+        raise UnstorableError(int(bad.any(axis=1).argmax()), reason)
 
 
 @cache

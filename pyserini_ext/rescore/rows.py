@@ -34,10 +34,10 @@ class StoredRows:
     Notes
     -----
     The score of a query q for a row x, on every backend, with float32 sums of float32 products:
-    ``float32``, ``float16`` and ``int8`` use q as it is and x as stored (``int8``: scale * integer).
-    ``binary`` has the inner product of the signs of both, a whole number from -dimension to
-    dimension; its cosine is that divided by the dimension, its l2 is twice that minus twice the
-    dimension.
+    ``float32``, ``float16`` and ``int8`` use q as it is and x as stored (``int8``: scale *
+    integer). ``binary`` has the inner product of the signs of both, a whole number from
+    -dimension to dimension; its cosine is that divided by the dimension, its l2 is twice that
+    minus twice the dimension.
     """
 
     data: np.ndarray

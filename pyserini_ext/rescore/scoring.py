@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
@@ -163,7 +164,11 @@ def make_backend(
         cls = _load(each)
         reason = cls.unavailable()
         if reason is None:
-            options = {"cuda": {"device": device}, "numba": {"threads": threads}}.get(each, {})
+            options: dict[str, Any] = {}
+            if each == "cuda":
+                options["device"] = device
+            elif each == "numba":
+                options["threads"] = threads
             return cls(**options)
         if name != "auto":
             raise InputError(reason)
