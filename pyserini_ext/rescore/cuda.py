@@ -1,0 +1,179 @@
+"""Rescoring on a GPU: the store is kept there where it fits, and streamed through where not."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from typing import Any
+
+import numpy as np
+
+from pyserini_ext.errors import InputError
+from pyserini_ext.rescore import cuda_launch, cuda_plan, cuda_topk
+from pyserini_ext.rescore.backend import Backend
+from pyserini_ext.rescore.cuda_device import CudaDevice
+from pyserini_ext.rescore.cuda_launch import NULL, Device, DeviceRows
+from pyserini_ext.rescore.rows import Candidates, Ranked, StoredRows
+
+PAIR_BYTES = 64
+"""Memory that a candidate takes at most beside its row: numbers, scores, keys."""
+
+
+class CudaBackend(Backend):
+    """Scores on one GPU, through CuPy.
+
+    Rows are brought to the GPU at the first use of a :class:`StoredRows` and stay until that object
+    is gone or :meth:`free` is called: keep the object to keep them. A store that is too large for
+    what is free goes through in blocks of those rows that are wanted, with the same results to the
+    bit.
+
+    Parameters
+    ----------
+    device : str, optional
+        ``cuda`` or ``cuda:1``.
+    memory : int, optional
+        Bytes to use at most; what is free on the GPU by default.
+    on : Device, optional
+        In place of a GPU: the emulation of the tests.
+
+    Raises
+    ------
+    InputError
+        If there is no such device.
+    """
+
+    name = "cuda"
+
+    def __init__(
+        self, device: str | None = None, memory: int | None = None, on: Device | None = None
+    ) -> None:
+        if on is None:
+            number = _number(device)
+            if reason := CudaDevice.unavailable(number):
+                raise InputError(reason)
+            on = CudaDevice(number)
+        self._on = on
+        self._memory = memory
+        self._resident: dict[int, DeviceRows] = {}
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Return why no GPU can be used here, or None if one can."""
+        return CudaDevice.unavailable()
+
+    def free(self) -> None:
+        """Give the memory of all stores on the GPU back."""
+        self._resident.clear()
+
+    def score(
+        self, queries: np.ndarray, candidates: Candidates, rows: StoredRows, metric: str
+    ) -> np.ndarray:
+        """Score every candidate (see :meth:`Backend.score`)."""
+        return self._on.get(self._scores(queries, candidates, rows, metric))
+
+    def best(
+        self,
+        queries: np.ndarray,
+        candidates: Candidates,
+        rows: StoredRows,
+        metric: str,
+        k: int,
+        sparse: np.ndarray | None = None,
+        alpha: float = 0.0,
+    ) -> Ranked:
+        """Score every candidate and keep the best (see :meth:`Backend.best`)."""
+        scores = self._scores(queries, candidates, rows, metric)
+        return cuda_topk.best(self._on, scores, candidates.offsets, k, sparse, alpha)
+
+    def _scores(
+        self, queries: np.ndarray, candidates: Candidates, rows: StoredRows, metric: str
+    ) -> Any:
+        """Return the scores, on the device."""
+        if not len(candidates.rows):
+            return self._on.empty(0, np.float32)
+        if cuda_plan.staged_bytes(rows) > self._on.shared_bytes - 4096:
+            raise InputError(
+                f"vectors of {rows.dimension} dimensions are too long for a GPU, whose blocks have "
+                f"{self._on.shared_bytes} bytes of shared memory; use device cpu"
+            )
+        vectors = self._on.put(np.ascontiguousarray(queries, dtype=np.float32))
+        norms: Any = NULL
+        if metric == "cosine":
+            lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
+            norms = self._on.put(lengths.astype(np.float32))
+        stored = self._stored(rows, len(candidates.rows))
+        if stored is not None:
+            return self._launched(vectors, norms, candidates, rows, stored, metric)
+        scores = np.empty(len(candidates.rows), dtype=np.float32)
+        for block in cuda_plan.blocks(candidates, self._most(rows, len(candidates.rows))):
+            stored = self._on.put_rows(rows, _stride(rows), block.stored)
+            part = self._launched(vectors, norms, block.candidates, rows, stored, metric)
+            scores[block.pairs] = self._on.get(part)
+        return self._on.put(scores)
+
+    def _launched(
+        self,
+        vectors: Any,
+        norms: Any,
+        candidates: Candidates,
+        rows: StoredRows,
+        stored: DeviceRows,
+        metric: str,
+    ) -> Any:
+        on = self._on
+        pairs = len(candidates.rows)
+        scores = on.empty(pairs, np.float32)
+        tiles = cuda_plan.tiles(candidates.offsets, cuda_plan.tile_size(pairs, on.multiprocessors))
+        wanted, offsets = on.put(candidates.rows), on.put(candidates.offsets)
+        on.launch(
+            cuda_launch.gather(
+                on, vectors, norms, rows, stored, wanted, offsets, tiles, metric, scores
+            )
+        )
+        return scores
+
+    def _stored(self, rows: StoredRows, pairs: int) -> DeviceRows | None:
+        """Return the rows on the device, None if they do not fit beside that many pairs."""
+        key = id(rows)
+        if key not in self._resident:
+            size = len(rows) * (_stride(rows) + (4 if rows.dtype == "int8" else 0))
+            if size + pairs * PAIR_BYTES > self._free():
+                return None
+            self._resident[key] = self._on.put_rows(rows, _stride(rows))
+            weakref.finalize(rows, _forget, weakref.ref(self), key)
+        return self._resident[key]
+
+    def _most(self, rows: StoredRows, pairs: int) -> int:
+        """Return how many rows may be on the device at once."""
+        # Two blocks: one arrives while the other is scored.
+        room = (self._free() - pairs * PAIR_BYTES) // (2 * (_stride(rows) + 4))
+        if room < 1:
+            raise InputError(
+                f"the GPU has {self._free() >> 20} MiB free, too little for {pairs} candidates; "
+                "give it fewer queries at a time or use device cpu"
+            )
+        return int(room)
+
+    def _free(self) -> int:
+        # A tenth stays for CuPy and the driver.
+        free = self._on.memory * 9 // 10
+        return free if self._memory is None else min(free, self._memory)
+
+
+def _forget(backend: weakref.ref[CudaBackend], key: int) -> None:
+    if (alive := backend()) is not None:
+        alive._resident.pop(key, None)
+
+
+def _stride(rows: StoredRows) -> int:
+    """Return the bytes from row to row on the device: those of the store where they will do."""
+    own = np.asarray(rows.data).strides[0] if len(rows) > 1 else 0
+    least = cuda_plan.row_bytes(rows)
+    return own if own % cuda_plan.PIECE == 0 and own >= least else -(-least // 32) * 32
+
+
+def _number(device: str | None) -> int:
+    found = re.fullmatch(r"cuda(?::(\d+))?", device or "cuda")
+    if not found:
+        raise InputError(f"device={device!r}; choose cuda or cuda:N")
+    return int(found[1] or 0)
