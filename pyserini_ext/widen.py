@@ -199,6 +199,11 @@ def _feedback(name: str, depth: int, pairs: Any) -> Any:
     if taken is None or "depth" in taken:
         options["depth"] = depth
     method = plugins.create("feedback", name, **options)
+    if not callable(getattr(method, "refine", None)):
+        raise InputError(
+            f"feedback {name!r} does not refine dense query vectors; use it with "
+            "python -m pyserini_ext.search and a sparse index"
+        )
     if getattr(method, "requires_text", False):
         raise InputError(
             f"feedback {name!r} reads the text of queries or documents, which "

@@ -1,8 +1,14 @@
 """Pseudo-relevance feedback methods: one file a family, one class a method.
 
-A method has a ``depth`` (how many feedback documents it reads) and one method::
+A method has a ``depth`` (how many feedback documents it reads) and one of two methods. On a dense
+index queries are vectors::
 
     refine(queries, vectors, feedback, store) -> vectors
 
-It knows vectors, not searchers. ``docs/plugins.md`` shows how to add one from another package.
+and on an impact index weights of tokens::
+
+    refine_terms(queries, weights, feedback, store) -> weights
+
+It knows vectors or weights, not searchers. ``docs/plugins.md`` shows how to add one from another
+package.
 """

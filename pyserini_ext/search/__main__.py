@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, cast
 
 from pyserini_ext.command import run_command
 from pyserini_ext.errors import InputError
@@ -22,6 +23,7 @@ from pyserini_ext.search.options import (
     merge,
     parse_args,
     prf_options,
+    refines_terms,
     rules,
     sparse_options,
 )
@@ -31,12 +33,17 @@ from pyserini_ext.topics import load_topics
 
 def build(args: argparse.Namespace) -> Searcher:
     """Put the searcher together that the options describe."""
+    # The feedback method is made first: a wrong parameter of it should not cost loading an index.
+    feedback = create("feedback", args.prf, **prf_options(args)) if args.prf else None
     sparse = _sparse(args) if args.sparse_index else None
+    if feedback is not None and refines_terms(args):
+        from pyserini_ext.search.term_feedback import TermFeedbackSearcher
+
+        sparse = TermFeedbackSearcher(cast("Any", sparse), feedback, args.prf_iterations or 1)
+        feedback = None
     if not args.index:
         assert sparse is not None
         return sparse
-    # The feedback method is made first: a wrong parameter of it should not cost loading an index.
-    feedback = create("feedback", args.prf, **prf_options(args)) if args.prf else None
     dense = _dense(args)
     if feedback is not None:
         from pyserini_ext.search.feedback import FeedbackSearcher

@@ -96,6 +96,11 @@ class FeedbackSearcher(StagedSearcher):
                 f"feedback refines query vectors, which {type(dense).__name__} has not; "
                 "give a DenseSearcher"
             )
+        if not callable(getattr(feedback, "refine", None)):
+            raise InputError(
+                f"{type(feedback).__name__} does not refine query vectors (refine); for the tokens "
+                "of sparse queries there is TermFeedbackSearcher"
+            )
         self.searcher, self.feedback = dense, feedback
         self.before = interpolate in ("before", "both")
         self.after = interpolate in ("after", "both")

@@ -101,7 +101,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     mix("--sparse-hits", type=int, help="depth of the sparse list (default: --hits)")
 
     prf = parser.add_argument_group("feedback").add_argument
-    prf("--prf", "--prf-method", dest="prf", metavar="NAME", help="avg, rocchio or a plugin")
+    prf("--prf", "--prf-method", dest="prf", metavar="NAME", help="avg, rocchio, rm3 or a plugin")
     prf("--prf-depth", type=int, help="feedback documents (default: the method's own)")
     prf("--prf-iterations", type=int, help="rounds (default: 1)")
     prf("--prf-renormalise", action="store_true", default=None, help="refined vectors to length 1")
@@ -130,7 +130,6 @@ NEEDS = {
         "nprobe",
         "missing_vector",
         "interpolate",
-        "prf",
     ),
     "--sparse-index": (
         "sparse_searcher",
@@ -186,6 +185,7 @@ def check(args: argparse.Namespace) -> None:
             if name.startswith("rocchio") and getattr(args, name) is not None:
                 raise InputError(f"{_flag(name)} only applies to --prf rocchio, not {args.prf}")
     _check_sparse(args)
+    _check_feedback(args)
     for name in (
         "hits",
         "threads",
@@ -206,6 +206,45 @@ def check(args: argparse.Namespace) -> None:
     if args.alpha and len(set(args.alpha)) < len(args.alpha):
         raise InputError("--alpha names a weight twice")
     rules(args)
+
+
+def refines_terms(args: argparse.Namespace) -> bool:
+    """Whether the feedback method works on the tokens of sparse queries, not on dense vectors."""
+    method = load("feedback", args.prf) if args.prf else None
+    return hasattr(method, "refine_terms") and not hasattr(method, "refine")
+
+
+def _check_feedback(args: argparse.Namespace) -> None:
+    """Refuse a feedback method on the wrong side."""
+    if not args.prf:
+        return
+    if not refines_terms(args):
+        if not args.index:
+            raise InputError(
+                f"--prf {args.prf} refines dense query vectors; add --index (and --encoder), or "
+                "choose a method for sparse queries, such as rm3"
+            )
+        return
+    name = args.sparse_searcher or "bm25"
+    if not args.sparse_index:
+        raise InputError(
+            f"--prf {args.prf} refines the tokens of sparse queries; add --sparse-index (and "
+            "--sparse-searcher inference-free), or choose a method for dense vectors, such as "
+            "rocchio"
+        )
+    if not hasattr(load("searcher", name), "search_weights"):
+        raise InputError(
+            f"--prf {args.prf} changes the weights of query tokens, which the searcher {name} does "
+            "not have; say --sparse-searcher inference-free or impact (RM3 for BM25: "
+            "python -m pyserini_ext pyserini.search.lucene --rm3)"
+        )
+    if args.interpolate in ("before", "both"):
+        raise InputError(
+            f"--interpolate {args.interpolate} mixes what dense feedback starts from; with --prf "
+            f"{args.prf} say --interpolate"
+        )
+    if args.prf_renormalise:
+        raise InputError(f"--prf-renormalise is about dense vectors, not --prf {args.prf}")
 
 
 SPARSE = {
