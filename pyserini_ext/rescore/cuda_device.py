@@ -168,7 +168,7 @@ def _module(family: str) -> Any:
 @cache
 def _unavailable(number: int) -> str | None:
     try:
-        import cupy
+        import cupy.cuda
     except ImportError as error:
         return f"CuPy cannot be imported ({error}); {INSTALL}"
     try:
