@@ -49,9 +49,9 @@ final class BestScores implements LeafCollector {
     }
   }
 
-  /** Returns whether a document of this score would be kept. */
-  boolean wants(float score) {
-    return score >= least;
+  /** Returns what a sum has to reach so that, as a float32, it may be kept. */
+  double least() {
+    return Math.nextDown(least);
   }
 
   /** Takes a document of the segment; returns whether fewer documents are wanted after that. */

@@ -18,7 +18,7 @@ import org.apache.lucene.util.Bits;
  * queue. Products are float32 and sums float64, as in Lucene, so that scores are equal.
  */
 final class MaxScore {
-  private static final int WINDOW = 4096;
+  private static final int WINDOW = 2048;
 
   /** For what the order of a float64 sum can change. */
   private static final double SLACK = 1 + 1e-12;
@@ -90,7 +90,7 @@ final class MaxScore {
   private void run(Bits live) throws IOException {
     int first = 0; // tokens before this one cannot make a hit by themselves
     while (true) {
-      while (first < tokens.length && !best.wants((float) before[first + 1])) {
+      while (first < tokens.length && before[first + 1] < best.least()) {
         first++;
       }
       int start = DocIdSetIterator.NO_MORE_DOCS;
@@ -131,12 +131,13 @@ final class MaxScore {
   /** Takes the documents of a window that may be hits yet, and clears it. */
   private int gather(int start, double rest, Bits live) {
     int count = 0;
+    double least = best.least() - rest;
     for (int word = 0; word < found.length; word++) {
       for (long bits = found[word]; bits != 0; bits &= bits - 1) {
         int at = (word << 6) + Long.numberOfTrailingZeros(bits);
         double sum = sums[at];
         sums[at] = 0;
-        if (best.wants((float) (sum + rest)) && (live == null || live.get(start + at))) {
+        if (sum >= least && (live == null || live.get(start + at))) {
           docs[count] = start + at;
           partial[count++] = sum;
         }
@@ -150,10 +151,11 @@ final class MaxScore {
   private int ask(Token token, double rest, int count) throws IOException {
     PostingsEnum postings = token.postings;
     int kept = 0;
+    double least = best.least() - rest;
     for (int i = 0; i < count; i++) {
       int doc = docs[i];
       double sum = partial[i];
-      if (best.wants((float) (sum + rest))) {
+      if (sum >= least) {
         if (token.doc < doc) {
           token.doc = postings.advance(doc);
         }
