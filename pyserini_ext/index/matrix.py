@@ -14,7 +14,7 @@ from pyserini_ext.index.vectors import VectorStore, hits_of
 from pyserini_ext.rescore.quantise import dequantise
 from pyserini_ext.rescore.rows import Candidates, StoredRows
 from pyserini_ext.rescore.scoring import score
-from pyserini_ext.rescore.top import best_positions
+from pyserini_ext.rescore.top import BestSoFar
 
 BLOCK_BYTES = 64 << 20
 """Bytes of float32 vectors or scores made at a time: bounds the memory that a search takes."""
@@ -123,29 +123,26 @@ class MatrixStore(VectorStore):
     def _search_signs(
         self, queries: np.ndarray, k: int, threads: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        # Scores are few whole numbers: at the cut-off many are equal, and the lowest rows win,
-        # whatever the blocks.
-        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        rows = np.full((len(queries), k), -1, dtype=np.int32)
+        # Scores are few whole numbers: at the cut-off many are equal, and the lowest rows win.
         group = min(len(queries), 64)
         step = max(1, BLOCK_BYTES // (8 * group))
-        for first in range(0, len(queries), group):
-            some = queries[first : first + group]
+        found = []
+        for some in np.split(queries, range(group, len(queries), group)):
+            best = BestSoFar(len(some), k)
             for start in range(0, len(self), step):
-                own = np.arange(start, min(start + step, len(self)), dtype=np.int32)
-                every = Candidates(
-                    np.tile(own, len(some)), np.arange(len(some) + 1, dtype=np.int64) * len(own)
+                block = np.arange(start, min(start + step, len(self)), dtype=np.int32)
+                offsets = np.arange(len(some) + 1, dtype=np.int64) * len(block)
+                scores = score(
+                    some,
+                    Candidates(np.tile(block, len(some)), offsets),
+                    self.stored,
+                    metric=self.metric,
+                    device="cpu",
+                    threads=threads,
                 )
-                found = score(
-                    some, every, self.stored, metric=self.metric, device="cpu", threads=threads
-                )
-                for i, fresh in enumerate(found.reshape(len(some), -1), first):
-                    best = best_positions(fresh, k)
-                    merged = np.concatenate((scores[i], fresh[best]))
-                    places = np.concatenate((rows[i], own[best]))
-                    order = best_positions(merged, k)
-                    scores[i], rows[i] = merged[order], places[order]
-        return scores, rows
+                best.add(scores.reshape(len(some), -1), start)
+            found.append(best)
+        return np.concatenate([b.scores for b in found]), np.concatenate([b.rows for b in found])
 
 
 def _directions(vectors: np.ndarray) -> np.ndarray:

@@ -29,6 +29,11 @@ class MatrixWriter(VectorWriter):
     metric : {"ip", "cosine", "l2"}
         What the store scores by.
 
+    Attributes
+    ----------
+    appended : StoredRows
+        The vectors appended last, as they are stored.
+
     Examples
     --------
     >>> with MatrixWriter("vectors", dimension=2) as out:   # doctest: +SKIP
@@ -73,7 +78,7 @@ class MatrixWriter(VectorWriter):
     def encode(self, docids: Sequence[str], matrix: np.ndarray) -> list[np.ndarray]:
         """Quantise vectors (see :meth:`VectorWriter.encode`)."""
         try:
-            rows = quantise(matrix, self.dtype)
+            self.appended = rows = quantise(matrix, self.dtype)
         except UnstorableError as error:
             raise InputError(
                 f"the vector of document {docids[error.row]!r} {error.reason}"

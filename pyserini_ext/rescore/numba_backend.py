@@ -53,11 +53,11 @@ class NumbaBackend(Backend):
         """Score every candidate (see :meth:`Backend.score`)."""
         from pyserini_ext.rescore import numba_kernels
 
-        wanted, offsets = candidates
-        data = np.asarray(rows.data)
+        wanted, offsets = map(_sealed, candidates)
+        queries, data = _sealed(queries), _sealed(np.asarray(rows.data))
         pieces = self._pieces(len(wanted), data.strides[0])
         if rows.dtype == "binary":
-            bits, words = _words(signs(queries), data)
+            bits, words = map(_sealed, _words(signs(queries), data))
             different = np.empty(len(wanted), dtype=np.int64)
             self._run(
                 lambda start, stop: numba_kernels.score_signs(
@@ -70,7 +70,7 @@ class NumbaBackend(Backend):
             data = data.view(np.uint16)
         # The cosine of a row does not depend on its scale.
         scaled = rows.scales is not None
-        scales = np.asarray(rows.scales) if scaled else np.empty(0, dtype=np.float32)
+        scales = _sealed(np.asarray(rows.scales) if scaled else np.empty(0, dtype=np.float32))
         scores = np.empty(len(wanted), dtype=np.float32)
         which = METRICS.index(metric)
         self._run(
@@ -126,6 +126,13 @@ class NumbaBackend(Backend):
             take_turns()
             for other in others:
                 other.result()
+
+
+def _sealed(array: np.ndarray) -> np.ndarray:
+    """Return a view that cannot be written: numba compiles once for these and once for others."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _words(bits: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -75,11 +75,12 @@ def quantise(matrix: np.ndarray, dtype: str) -> StoredRows:
             f"has values beyond {LARGEST_FLOAT16:g}, the largest of float16; store float32 or int8",
         )
     elif dtype == "int8":
-        largest = np.abs(matrix).max(axis=1, initial=0)
-        # The scale of a tiny row may round to 0; then everything does.
-        scales = (largest / np.float32(127)).astype(np.float32)
-        inverse = np.divide(127, largest, out=np.zeros(count), where=scales > 0)
-        np.rint(matrix * inverse[:, None], out=data[:, :dimension], casting="unsafe")
+        scales = np.abs(matrix).max(axis=1, initial=0) / np.float32(127)
+        # Below the smallest normal number a scale is too coarse to divide by.
+        scales[scales < np.finfo(np.float32).tiny] = 0
+        steps = np.zeros_like(matrix)
+        np.divide(matrix, scales[:, None], out=steps, where=scales[:, None] > 0)
+        data[:, :dimension] = np.rint(steps, out=steps)
     else:
         packed = signs(matrix)
         data[:, : packed.shape[1]] = packed

@@ -77,3 +77,41 @@ def interpolated(dense: np.ndarray, sparse: np.ndarray | None, alpha: float) -> 
         return dense
     with np.errstate(invalid="ignore"):
         return alpha * sparse.astype(np.float64) + (1 - alpha) * dense.astype(np.float64)
+
+
+class BestSoFar:
+    """The best rows of each query over a matrix of scores that comes in blocks of rows.
+
+    Of equal scores the lower row is kept, whatever the blocks; NaN never is.
+
+    Parameters
+    ----------
+    queries, k : int
+
+    Attributes
+    ----------
+    scores : ndarray of float32, shape (queries, k)
+        Best first; -inf where there are fewer.
+    rows : ndarray of int64, shape (queries, k)
+        -1 where there are fewer.
+    """
+
+    def __init__(self, queries: int, k: int) -> None:
+        self.scores: np.ndarray = np.full((queries, k), -np.inf, dtype=np.float32)
+        self.rows: np.ndarray = np.full((queries, k), -1, dtype=np.int64)
+
+    def add(self, scores: np.ndarray, first: int) -> None:
+        """Take the scores of the next rows into account.
+
+        Parameters
+        ----------
+        scores : ndarray of float32, shape (queries, n)
+        first : int
+            The row that the first column belongs to; higher than all before.
+        """
+        k = self.scores.shape[1]
+        for fresh, best, rows in zip(scores, self.scores, self.rows, strict=True):
+            places = np.flatnonzero(fresh > best[-1])
+            merged = np.concatenate((best, fresh[places]))
+            order = best_positions(merged, k)
+            best[:], rows[:] = merged[order], np.concatenate((rows, places + first))[order]
