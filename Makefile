@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYSERINI2 := 2.3.0
 
-.PHONY: help demo test test-pyserini2 lint types check bench clean
+.PHONY: help demo test test-pyserini2 test-gpu bench-gpu lint types check bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' \
@@ -33,6 +33,21 @@ test-pyserini2: $(READY) build/pyserini-$(PYSERINI2)/pyserini  ## the tests agai
 build/pyserini-$(PYSERINI2)/pyserini: | $(READY)
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --ignore-requires-python \
 	  --target $(@D) pyserini==$(PYSERINI2)
+
+# On a machine with a GPU: make test-gpu bench-gpu GPU_PYTHON=… with CuPy (extras cuda12, cuda13).
+GPU_PYTHON ?= $(BIN)/python
+GPU_TESTS := -m pytest -m gpu -p no:cacheprovider tests/test_cuda_gpu.py
+SANITIZER := compute-sanitizer --error-exitcode 1
+
+test-gpu:  ## the CUDA kernels on a GPU, then once more under compute-sanitizer
+	$(GPU_PYTHON) $(GPU_TESTS)
+	$(SANITIZER) --tool memcheck $(GPU_PYTHON) $(GPU_TESTS)
+	$(SANITIZER) --tool racecheck $(GPU_PYTHON) $(GPU_TESTS) -k "not real_sizes"
+	$(SANITIZER) --tool synccheck $(GPU_PYTHON) $(GPU_TESTS) -k "not real_sizes"
+
+bench-gpu:  ## time the CUDA kernels; writes benchmarks/results/rescore-gpu.json
+	PYTHONPATH=$(CURDIR) $(GPU_PYTHON) benchmarks/rescore_cuda.py \
+	  --output benchmarks/results/rescore-gpu.json
 
 lint: $(READY)  ## ruff
 	$(BIN)/ruff check .

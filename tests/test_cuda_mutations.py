@@ -25,7 +25,9 @@ def scores(emulator):
 def best(emulator):
     values = np.random.default_rng(1).integers(-500, 500, 5000).astype(np.float32)
     values[:50:2], values[1:50:2] = 0.0, -0.0
-    found = cuda_topk.best(emulator, values, np.array([0, 50, 5000]), 60)
+    steps = cuda_topk.Steps(emulator, values, np.array([0, 50, 5000]), 60)
+    steps.launch()
+    found = steps.result()
     np.testing.assert_array_equal(found.positions, cases.ranked(values, [0, 50, 5000], 60))
 
 

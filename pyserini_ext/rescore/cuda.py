@@ -83,7 +83,9 @@ class CudaBackend(Backend):
     ) -> Ranked:
         """Score every candidate and keep the best (see :meth:`Backend.best`)."""
         scores = self._scores(queries, candidates, rows, metric)
-        return cuda_topk.best(self._on, scores, candidates.offsets, k, sparse, alpha)
+        steps = cuda_topk.Steps(self._on, scores, candidates.offsets, k, sparse, alpha)
+        steps.launch()
+        return steps.result()
 
     def _scores(
         self, queries: np.ndarray, candidates: Candidates, rows: StoredRows, metric: str
@@ -106,7 +108,7 @@ class CudaBackend(Backend):
             return self._launched(vectors, norms, candidates, rows, stored, metric)
         scores = np.empty(len(candidates.rows), dtype=np.float32)
         for block in cuda_plan.blocks(candidates, self._most(rows, len(candidates.rows))):
-            stored = self._on.put_rows(rows, _stride(rows), block.stored)
+            stored = self._on.put_rows(rows, row_stride(rows), block.stored)
             part = self._launched(vectors, norms, block.candidates, rows, stored, metric)
             scores[block.pairs] = self._on.get(part)
         return self._on.put(scores)
@@ -136,17 +138,17 @@ class CudaBackend(Backend):
         """Return the rows on the device, None if they do not fit beside that many pairs."""
         key = id(rows)
         if key not in self._resident:
-            size = len(rows) * (_stride(rows) + (4 if rows.dtype == "int8" else 0))
+            size = len(rows) * (row_stride(rows) + (4 if rows.dtype == "int8" else 0))
             if size + pairs * PAIR_BYTES > self._free():
                 return None
-            self._resident[key] = self._on.put_rows(rows, _stride(rows))
+            self._resident[key] = self._on.put_rows(rows, row_stride(rows))
             weakref.finalize(rows, _forget, weakref.ref(self), key)
         return self._resident[key]
 
     def _most(self, rows: StoredRows, pairs: int) -> int:
         """Return how many rows may be on the device at once."""
         # Two blocks: one arrives while the other is scored.
-        room = (self._free() - pairs * PAIR_BYTES) // (2 * (_stride(rows) + 4))
+        room = (self._free() - pairs * PAIR_BYTES) // (2 * (row_stride(rows) + 4))
         if room < 1:
             raise InputError(
                 f"the GPU has {self._free() >> 20} MiB free, too little for {pairs} candidates; "
@@ -165,7 +167,7 @@ def _forget(backend: weakref.ref[CudaBackend], key: int) -> None:
         alive._resident.pop(key, None)
 
 
-def _stride(rows: StoredRows) -> int:
+def row_stride(rows: StoredRows) -> int:
     """Return the bytes from row to row on the device: those of the store where they will do."""
     own = np.asarray(rows.data).strides[0] if len(rows) > 1 else 0
     least = cuda_plan.row_bytes(rows)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+from pyserini_ext.errors import InputError
 from pyserini_ext.rescore import cuda_source
 from pyserini_ext.rescore.cuda_launch import NULL, DeviceRows, Launch
 from pyserini_ext.rescore.rows import StoredRows
@@ -56,13 +59,19 @@ class CudaDevice:
             return int(self._cupy.cuda.runtime.memGetInfo()[0]) + pool.free_bytes()
 
     def put(self, array: np.ndarray) -> Any:
-        """Copy an array to the device."""
-        with self._device:
+        """Copy an array to the device.
+
+        Raises
+        ------
+        InputError
+            If its memory is full.
+        """
+        with self._device, self._full():
             return self._cupy.asarray(array)
 
     def empty(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
-        """Return an array of any content on the device."""
-        with self._device:
+        """Return an array of any content on the device (raises as :meth:`put` does)."""
+        with self._device, self._full():
             return self._cupy.empty(shape, dtype)
 
     def get(self, array: Any) -> np.ndarray:
@@ -85,7 +94,8 @@ class CudaDevice:
         """
         count = len(rows) if chosen is None else len(chosen)
         with self._device:
-            data = self._cupy.empty((count, stride), np.uint8)
+            data = self.empty((count, stride), np.uint8)
+            stream = self._cupy.cuda.get_current_stream()
             at_once = max(1, STAGING // stride)
             for start in range(0, count, at_once):
                 stop = min(start + at_once, count)
@@ -93,7 +103,8 @@ class CudaDevice:
                 # Two buffers: one is filled while the other travels.
                 buffer, travelled = self._buffer(start // at_once % 2, (stop - start) * stride)
                 copy_rows(rows, which, buffer.reshape(-1, stride))
-                data[start:stop].set(buffer.reshape(-1, stride))
+                # Without a stream the copy would be waited for.
+                data[start:stop].set(buffer.reshape(-1, stride), stream)
                 travelled.record()
         scales: Any = NULL
         if rows.scales is not None:
@@ -120,6 +131,16 @@ class CudaDevice:
         """Wait for everything that was launched; a kernel's error is raised here at the latest."""
         with self._device:
             self._cupy.cuda.get_current_stream().synchronize()
+
+    @contextmanager
+    def _full(self) -> Iterator[None]:
+        try:
+            yield
+        except self._cupy.cuda.memory.OutOfMemoryError as error:
+            raise InputError(
+                f"the memory of the GPU is full ({error}); give it fewer queries at a time or use "
+                "device cpu"
+            ) from error
 
     def _function(self, kernel: str) -> Any:
         if kernel not in self._functions:

@@ -59,63 +59,70 @@ def rounds(offsets: np.ndarray, k: int) -> Iterator[Round]:
         width *= 2
 
 
-def best(
-    device: Device,
-    dense: Any,
-    offsets: np.ndarray,
-    k: int,
-    sparse: np.ndarray | None = None,
-    alpha: float = 0.0,
-) -> Ranked:
-    """Keep the best `k` of each query (``topk.cu``).
+class Steps:
+    """The launches that keep the best `k` of each query (``topk.cu``), their tables on the device.
 
     Parameters
     ----------
     device : Device
     dense : array of float32, shape (m,)
-        On the device.
+        On the device; read at each :meth:`launch`.
     offsets : ndarray of int64, shape (q + 1,)
     k : int
     sparse : ndarray of float32, shape (m,), optional
     alpha : float
     """
-    kind, dtype = ("plain", np.float32) if sparse is None else ("mixed", np.float64)
-    k = min(k, int(np.diff(offsets).max(initial=0)))
-    kept = offsets_after(offsets, k)
-    lists, outputs = device.put(offsets), device.put(kept)
-    scores = (dense, NULL if sparse is None else device.put(sparse), np.float64(alpha))
-    positions, values = device.empty(int(kept[-1]), np.int32), device.empty(int(kept[-1]), dtype)
 
-    tiles = cuda_plan.tiles(offsets, LARGEST_SORT)
-    longest = int(np.diff(offsets).max(initial=0))
-    merging = longest > LARGEST_SORT
-    size = int(offsets[-1]) * KEY_BYTES[kind] if merging else 1
-    runs, others = device.empty(size, np.uint8), device.empty(size, np.uint8) if merging else None
-    room = max(32, 1 << (min(longest, LARGEST_SORT) - 1).bit_length()) if longest else 0
-    device.launch(
-        Launch(
-            f"topk_sort_{kind}",
-            len(tiles.query),
-            THREADS,
-            (
-                *(*scores, lists, device.put(tiles.query), device.put(tiles.first), np.int32(k)),
-                *(outputs, runs, positions, values),
-            ),
-            room * KEY_BYTES[kind],
-        )
-    )
-    for each in rounds(offsets, k):
-        arguments = (runs, others, *map(device.put, each), np.int32(k))
-        device.launch(Launch(f"topk_merge_{kind}", len(each.block_pair), THREADS, arguments))
-        runs, others = others, runs
-    if merging:
-        long = np.flatnonzero(np.diff(offsets) > LARGEST_SORT)
-        pair, start = _blocks(np.diff(kept)[long])
-        block_query = long[pair].astype(np.int32)
-        tables = (lists, outputs, device.put(block_query), device.put(start))
-        arguments = (*scores, runs, *tables, positions, values)
-        device.launch(Launch(f"topk_emit_{kind}", len(pair), THREADS, arguments))
-    return Ranked(device.get(positions), device.get(values), kept)
+    def __init__(
+        self,
+        device: Device,
+        dense: Any,
+        offsets: np.ndarray,
+        k: int,
+        sparse: np.ndarray | None = None,
+        alpha: float = 0.0,
+    ) -> None:
+        lengths = np.diff(offsets)
+        longest = int(lengths.max(initial=0))
+        k = min(k, longest)
+        kind, dtype = ("plain", np.float32) if sparse is None else ("mixed", np.float64)
+        self._device, self._kept = device, offsets_after(offsets, k)
+        self._positions = device.empty(int(self._kept[-1]), np.int32)
+        self._scores = device.empty(int(self._kept[-1]), dtype)
+        ranked = (dense, NULL if sparse is None else device.put(sparse), np.float64(alpha))
+        lists, kept = device.put(offsets), device.put(self._kept)
+        outputs = (self._positions, self._scores)
+
+        merging = longest > LARGEST_SORT
+        size = int(offsets[-1]) * KEY_BYTES[kind] if merging else KEY_BYTES[kind]
+        runs, others = (device.empty(size, np.uint8) for _ in range(2))
+        tiles = cuda_plan.tiles(offsets, LARGEST_SORT)
+        table = (lists, device.put(tiles.query), device.put(tiles.first))
+        room = max(32, 1 << max(0, min(longest, LARGEST_SORT) - 1).bit_length())
+        arguments: tuple[Any, ...] = (*ranked, *table, np.int32(k), kept, runs, *outputs)
+        name, shared = f"topk_sort_{kind}", room * KEY_BYTES[kind]
+        self._launches = [Launch(name, len(tiles.query), THREADS, arguments, shared)]
+        for each in rounds(offsets, k):
+            arguments = (runs, others, *map(device.put, each), np.int32(k))
+            name = f"topk_merge_{kind}"
+            self._launches.append(Launch(name, len(each.block_pair), THREADS, arguments))
+            runs, others = others, runs
+        if merging:
+            long = np.flatnonzero(lengths > LARGEST_SORT)
+            pair, start = _blocks(np.diff(self._kept)[long])
+            merged = (lists, kept, device.put(long[pair].astype(np.int32)), device.put(start))
+            arguments = (*ranked, runs, *merged, *outputs)
+            self._launches.append(Launch(f"topk_emit_{kind}", len(pair), THREADS, arguments))
+
+    def launch(self) -> None:
+        """Start them."""
+        for each in self._launches:
+            self._device.launch(each)
+
+    def result(self) -> Ranked:
+        """Wait for them and return what they found."""
+        positions, scores = (self._device.get(each) for each in (self._positions, self._scores))
+        return Ranked(positions, scores, self._kept)
 
 
 def _blocks(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,147 @@
+"""What the CUDA kernels are held to, in test_cuda_emulated.py and on a GPU in test_cuda_gpu.py.
+
+Each of those has the fixtures `device` and `backend`.
+"""
+
+import cuda_cases as cases
+import numpy as np
+import pytest
+
+from pyserini_ext.errors import InputError
+from pyserini_ext.rescore import cuda_plan, cuda_topk
+from pyserini_ext.rescore.cuda import PAIR_BYTES, CudaBackend
+from pyserini_ext.rescore.rows import METRICS, Candidates, StoredRows
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.mark.parametrize("dimension", cases.DIMENSIONS)
+@pytest.mark.parametrize(("dtype", "metric"), cases.CELLS)
+def test_scores_of_ragged_lists(backend, rng, dtype, metric, dimension):
+    rows = cases.stored(dtype, 12, dimension, rng)
+    candidates = cases.lists([0, 1, 37, 0, 5], 12, rng)
+    queries = rng.standard_normal((5, dimension)).astype(np.float32)
+    found = backend.score(queries, candidates, rows, metric)
+    cases.assert_scores(found, *cases.answer(queries, candidates, rows, metric))
+
+
+@pytest.mark.parametrize(("dtype", "metric"), cases.CELLS)
+def test_many_candidates_fill_several_blocks(device, backend, rng, dtype, metric):
+    device.multiprocessors = 1  # so that blocks get more than one round of candidates
+    rows = cases.stored(dtype, 300, 65, rng)
+    candidates = cases.lists([700, 1, 300], 300, rng)
+    queries = rng.standard_normal((3, 65)).astype(np.float32)
+    found = backend.score(queries, candidates, rows, metric)
+    cases.assert_scores(found, *cases.answer(queries, candidates, rows, metric))
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_rows_longer_than_the_vector(backend, rng, dtype):
+    rows = cases.stored(dtype, 9, 100, rng, pad=64)
+    candidates = cases.lists([9], 9, rng)
+    queries = rng.standard_normal((1, 100)).astype(np.float32)
+    found = backend.score(queries, candidates, rows, "ip")
+    cases.assert_scores(found, *cases.answer(queries, candidates, rows, "ip"))
+
+
+def test_every_int8_value_is_converted_exactly(backend):
+    data = np.arange(-128, 128, dtype=np.int8)[:, None]
+    rows = StoredRows(data, "int8", 1, np.ones(256, dtype=np.float32))
+    candidates = Candidates(np.arange(256, dtype=np.int32), np.array([0, 256]))
+    found = backend.score(np.ones((1, 1), dtype=np.float32), candidates, rows, "ip")
+    np.testing.assert_array_equal(found, data[:, 0])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_nan_and_infinity_pass_through(backend, rng, dtype, metric):
+    rows = cases.stored(dtype, 6, 33, rng)
+    rows.data[1, 0], rows.data[2, 32], rows.data[3, 5], rows.data[4] = np.nan, np.inf, -np.inf, 0
+    candidates = cases.lists([0, 30, 30, 30], 6, rng)
+    queries = rng.standard_normal((4, 33)).astype(np.float32)
+    queries[2, 7], queries[3] = np.inf, 0
+    found = backend.score(queries, candidates, rows, metric)
+    cases.assert_scores(found, *cases.answer(queries, candidates, rows, metric))
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_streaming_gives_the_same_bits(device, backend, rng, dtype):
+    rows = cases.stored(dtype, 60, 50, rng)
+    candidates = cases.lists([40, 0, 90], 60, rng)
+    queries = rng.standard_normal((3, 50)).astype(np.float32)
+    half = 30 * cuda_plan.row_bytes(rows)
+    small = CudaBackend(on=device, memory=130 * PAIR_BYTES + half)
+    found = small.score(queries, candidates, rows, "cosine")
+    assert len(device.launched) > 1
+    np.testing.assert_array_equal(found, backend.score(queries, candidates, rows, "cosine"))
+
+
+@pytest.mark.parametrize("alpha", [None, 0.3])
+@pytest.mark.parametrize("k", [1, 10, 100])
+def test_best_is_a_stable_sort(backend, rng, k, alpha):
+    rows = cases.stored("binary", 50, 7, rng)  # few different scores: ties everywhere
+    candidates = cases.lists([0, 1, 2, 31, 32, 33, 600, 0], 50, rng)
+    queries = rng.standard_normal((8, 7)).astype(np.float32)
+    sparse = None
+    expected = backend.score(queries, candidates, rows, "ip")
+    if alpha is not None:
+        sparse = rng.integers(0, 3, len(expected)).astype(np.float32)
+        expected = alpha * sparse.astype(np.float64) + (1 - alpha) * expected.astype(np.float64)
+    best = backend.best(queries, candidates, rows, "ip", k, sparse, alpha or 0.0)
+    positions = cases.ranked(expected, candidates.offsets, k)
+    np.testing.assert_array_equal(best.positions, positions)
+    starts = np.repeat(candidates.offsets[:-1], np.diff(best.offsets))
+    np.testing.assert_array_equal(best.scores, expected[starts + positions])
+    assert best.scores.dtype == expected.dtype
+
+
+@pytest.mark.parametrize(("k", "sparse"), [(1, True), (1000, False), (30000, True)])
+def test_best_of_lists_longer_than_a_block_sorts(device, rng, k, sparse):
+    offsets = np.cumsum([0, 4096, 4097, 3, 8200, 0])
+    scores = rng.integers(-9, 9, offsets[-1]).astype(np.float32)
+    for value in (np.nan, np.inf, -np.inf, -0.0):
+        scores[rng.integers(0, len(scores), 40)] = value
+    first = scores[::-1].copy() if sparse else None
+    steps = cuda_topk.Steps(device, device.put(scores), offsets, k, first, 0.25)
+    steps.launch()
+    best = steps.result()
+    with np.errstate(invalid="ignore"):
+        expected = 0.25 * first.astype(float) + 0.75 * scores.astype(float) if sparse else scores
+    positions = cases.ranked(expected, offsets, k)
+    np.testing.assert_array_equal(best.positions, positions)
+    starts = np.repeat(offsets[:-1], np.diff(best.offsets))
+    np.testing.assert_array_equal(best.scores, expected[starts + positions])
+
+
+def test_nothing_to_score(backend):
+    rows = StoredRows(np.empty((0, 5), dtype=np.float32), "float32", 5)
+    candidates = Candidates(np.empty(0, dtype=np.int32), np.zeros(3, dtype=np.int64))
+    best = backend.best(np.ones((2, 5), dtype=np.float32), candidates, rows, "ip", 10)
+    assert best.offsets.tolist() == [0, 0, 0]
+    assert len(best.positions) == len(best.scores) == 0
+
+
+def test_a_store_is_brought_once_and_freed_with_its_rows(backend, rng):
+    rows = cases.stored("float32", 5, 8, rng)
+    for _ in range(2):
+        backend.score(np.ones((1, 8), np.float32), cases.lists([3], 5, rng), rows, "ip")
+    assert len(backend._resident) == 1
+    del rows
+    assert not backend._resident
+
+
+def test_too_little_memory_is_told(device, rng):
+    rows = cases.stored("float32", 5, 8, rng)
+    with pytest.raises(InputError, match="fewer queries at a time or use device cpu"):
+        CudaBackend(on=device, memory=10).score(
+            np.ones((1, 8), np.float32), cases.lists([3], 5, rng), rows, "ip"
+        )
+
+
+def test_too_long_vectors_are_told(backend, rng):
+    rows = cases.stored("float32", 2, 40000, rng)
+    with pytest.raises(InputError, match="40000 dimensions"):
+        backend.score(np.ones((1, 40000), np.float32), cases.lists([2], 2, rng), rows, "ip")
