@@ -90,8 +90,8 @@ def encoded(collection: Collection, encoder: str, folder: Path) -> Path:
     vectors.parent.mkdir(parents=True, exist_ok=True)
     if not vectors.exists():
         command(
-            f"python -m pyserini_ext.encode.sparse --corpus {quote(collection.corpus)} --encoder {quote(encoder)}"
-            f" --output {quote(vectors)} --no-contents"
+            f"python -m pyserini_ext.encode.sparse --corpus {quote(collection.corpus)}"
+            f" --encoder {quote(encoder)} --output {quote(vectors)} --no-contents"
         )
     return vectors
 

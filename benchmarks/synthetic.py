@@ -11,10 +11,10 @@ frequencies over 5; root mean square error .27 in the logarithm of the odds). Th
 give.
 
 Weights are gamma-distributed (shape 2, mean 2/3, at most 3.5: about a fifth are above 1), times
-100, as whole numbers of at least 1. A query is the distinct tokens of `QUERY` draws with a probability
-proportional to p, as words stand in text: its tokens stand in 14 % of the documents on average, as
-those of the MS MARCO queries do. The text of a document is its tokens that weigh more than 0.85 (28
-% of them), those over 1.7 twice.
+100, as whole numbers of at least 1. A query is the distinct tokens of `QUERY` draws with a
+probability proportional to p, as words stand in text: its tokens stand in 14 % of the documents on
+average, as those of the MS MARCO queries do. The text of a document is its tokens that weigh more
+than 0.85 (28 % of them), those over 1.7 twice.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import common
 import effectiveness
 import encode
+import quantisation
 import search
 import timing
 
@@ -181,3 +182,33 @@ def test_the_page_of_benchmarks_holds_the_tables_that_are_kept():
     for script in (search, encode):
         kept = json.loads((FOLDER / "results" / f"{script.__name__}.json").read_text())
         assert script.tables(kept) in page
+
+
+@pytest.mark.slow
+def test_quantising_is_compared_with_float_weights(collections, work):
+    run(
+        "quantisation.py", "--collections", collections, "--names", "small",
+        "--work", work, "--json", work / "q.json",
+    )  # fmt: skip
+    found = json.loads((work / "q.json").read_text())["collections"]["small"]
+    rows = found["rows"]
+    assert set(rows) == {quantisation.FLOAT, *quantisation.VARIANTS}
+    assert rows["S=100"]["means"] == rows["float"]["means"]
+    assert rows["S=100"]["postings"] == 1
+    assert rows["S=100, 50 % of postings"]["postings"] < 0.7
+    assert rows["S=5"]["bytes"] <= rows["S=100"]["bytes"]
+
+
+def test_exact_scores_are_sums_of_float64(tmp_path):
+    vectors = tmp_path / "v.jsonl"
+    documents = {"a": {"x": 0.1, "y": 0.2}, "b": {"x": 0.3}, "c": {"z": 1.0}}
+    lines = [json.dumps({"id": d, "vector": v}) for d, v in documents.items()]
+    vectors.write_text("\n".join(lines))
+    hits = quantisation.exact(vectors, {"1": {"x": 2.0, "y": 3.0, "absent": 1.0}})["1"]
+    assert dict(hits) == {"a": 0.1 * 2.0 + 0.2 * 3.0, "b": 0.3 * 2.0}
+
+
+def test_the_page_of_impact_indexes_holds_the_table_that_is_kept():
+    page = (DOCS / "impact.md").read_text(encoding="utf-8")
+    kept = json.loads((FOLDER / "results" / "quantisation.json").read_text())
+    assert quantisation.tables(kept) in page
