@@ -67,6 +67,10 @@ def test_vectors_are_read_back_as_they_are_defined(tmp_path, dtype):
     np.testing.assert_array_equal(store.vectors(["doc3", "doc1"]), store.take(np.array([3, 1])))
     assert store.rows(["doc3", "absent"]).tolist() == [3, -1]
     assert store.rows(["doc3"]).dtype == np.int32
+    mapped = store.stored
+    store.load()
+    assert store.stored.data.flags.owndata
+    np.testing.assert_array_equal(store.take(np.arange(N)), dequantise(mapped, slice(None)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -82,11 +82,10 @@ class ConversionError:
             "score_standard_deviation": float(max(0, self._squares / pairs - mean**2) ** 0.5),
         }
         for depth in DEPTHS:
+            before, after = self._before.rows[:, :depth], self._after.rows[:, :depth]
             kept = [
-                len(np.intersect1d(b[b >= 0], a[a >= 0])) / max(1, np.count_nonzero(b >= 0))
-                for b, a in zip(
-                    self._before.rows[:, :depth], self._after.rows[:, :depth], strict=True
-                )
+                float(np.isin(b[b >= 0], a).sum()) / max(1, int(np.count_nonzero(b >= 0)))
+                for b, a in zip(before, after, strict=True)
             ]
             out[f"overlap@{depth}"] = float(np.mean(kept)) if kept else None
         return out

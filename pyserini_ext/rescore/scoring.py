@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -159,8 +158,6 @@ def make_backend(
         name = "cuda"
     names = [name] if name != "auto" else [n for n in BACKENDS if n != "cuda" or kind is None]
     for each in names:
-        if find_spec(BACKENDS[each].partition(":")[0]) is None:
-            continue
         cls = _load(each)
         reason = cls.unavailable()
         if reason is None:
