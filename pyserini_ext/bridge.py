@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pyserini_ext import plugins
-from pyserini_ext.adapters import (
+from pyserini_ext.adapters.encoders import (
     OPTIONS,
     DocumentAdapter,
     QueryAdapter,

@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from pyserini_ext import plugins
-from pyserini_ext.adapters import (
+from pyserini_ext.adapters.encoders import (
     DocumentAdapter,
-    FeedbackAdapter,
     QueryAdapter,
     create_encoder,
     encoder_options,
 )
+from pyserini_ext.adapters.feedback import FeedbackAdapter
+from pyserini_ext.adapters.sparse import SparseDocumentAdapter
 from pyserini_ext.errors import InputError
 
 OWN_METHODS = ("avg", "rocchio", "ance-prf")
@@ -43,12 +44,18 @@ class Command:
     Attributes
     ----------
     encoders : list of str
-        Registered encoders that Pyserini has no class of the same name for.
+        Registered encoders that Pyserini has no class of the same name for; sparse ones too where
+        documents are encoded.
     """
 
     def __init__(self, module: str, own: Any = ()) -> None:
         self.module = module
         self.encoders = [name for name in plugins.names("encoder") if name not in set(own)]
+        taken = {*own, *self.encoders}
+        document = module == "pyserini.encode"
+        names = plugins.names("sparse-encoder") if document else []
+        self._sparse = [name for name in names if name not in taken]
+        self.encoders += self._sparse
         self.methods = [name for name in plugins.names("feedback") if name not in OWN_METHODS]
         self._given: dict[int, dict[str, Any]] = {}
         self._encoder: Any = None
@@ -78,10 +85,15 @@ class Command:
         """Return the adapter for the encoder that the user asked for, made once."""
         if self._encoder is None:
             given = self._chosen("encoder_class", self.encoders) or {"encoder_class": name}
-            options = encoder_options(name, given, document=document)
-            made = create_encoder(name, options, device, asked="device" in given)
-            self._encoder = DocumentAdapter(made) if document else QueryAdapter(made)
+            kind = self._kind(name)
+            options = encoder_options(name, given, document=document, kind=kind)
+            made = create_encoder(name, options, device, asked="device" in given, kind=kind)
+            adapters = (QueryAdapter, DocumentAdapter, SparseDocumentAdapter)
+            self._encoder = adapters[document + (name in self._sparse)](made)
         return self._encoder
+
+    def _kind(self, name: str) -> str:
+        return "sparse-encoder" if name in self._sparse else "encoder"
 
     @property
     def feedback(self) -> FeedbackAdapter | None:
@@ -126,9 +138,11 @@ class Command:
                 raise InputError(
                     f"--encoder-class {name} and --encoded-queries cannot be used together"
                 )
-            encoder_options(name, given, document=document)
+            encoder_options(name, given, document=document, kind=self._kind(name))
             if document:
                 self._measure(name, given, namespace)
+        if given and given["encoder_class"] in self._sparse:
+            self._refuse_dense(given["encoder_class"])
         for each in self._given.values():
             if "encoder_arg" in each and each.get("encoder_class") not in self.encoders:
                 raise InputError("--encoder-arg needs --encoder-class with the name of a plugin")
@@ -140,13 +154,25 @@ class Command:
         from pyserini.util import resolve_device
 
         namespace.device = resolve_device(namespace.device, backend="torch")
-        dimension = self.encoder(name, namespace.device, document=True).dimension
+        encoder = self.encoder(name, namespace.device, document=True)
+        if name in self._sparse:
+            return
+        dimension = encoder.dimension
         if given.get("dimension", dimension) != dimension:
             raise InputError(
                 f"--dimension {given['dimension']} does not match the encoder {name!r}, whose "
                 f"vectors have {dimension} dimensions; leave --dimension out"
             )
         namespace.dimension = dimension
+
+    def _refuse_dense(self, name: str) -> None:
+        for each in self._given.values():
+            for dest in each.keys() & {"to_faiss", "dimension"}:
+                raise InputError(
+                    f"--{dest.replace('_', '-')} cannot be used with the encoder {name!r}, whose "
+                    "vectors are sparse: leave it out, and index the JSON lines with "
+                    "python -m pyserini_ext.index"
+                )
 
     def _check_feedback(self) -> None:
         given = next((g for g in self._given.values() if "prf_method" in g or "prf_arg" in g), None)

@@ -16,7 +16,11 @@ import numpy as np
 import pytest
 
 from pyserini_ext import bridge, plugins
-from pyserini_ext.adapters import DocumentAdapter, FeedbackAdapter, QueryAdapter, encoder_options
+from pyserini_ext.adapters.encoders import DocumentAdapter, QueryAdapter, encoder_options
+from pyserini_ext.adapters.feedback import FeedbackAdapter
+from pyserini_ext.adapters.sparse import SparseDocumentAdapter
+from pyserini_ext.encode.bm25_impact import BM25Impact
+from pyserini_ext.encode.vector_file import float32_digits
 from pyserini_ext.errors import InputError
 from pyserini_ext.hits import Hits
 from pyserini_ext.widen import Command, PluginMethod
@@ -104,9 +108,16 @@ def python(work, *arguments, **environment):
 ENCODER = "--encoder-class hashing --encoder-arg dimension=64"
 SEARCH = f"pyserini.search.faiss --topics topics.tsv --hits 5 --index made {ENCODER}"
 DECAY = "--prf-method decay --prf-depth 3 --prf-arg rate=0.25"
+SPARSE = "pyserini.encode input --corpus docs --fields text output --embeddings"
+BM25 = "encoder --encoder-class bm25-impact"
 COMMANDS = {
     "encode": "pyserini.encode input --corpus docs --fields text "
     f"output --embeddings made --to-faiss encoder {ENCODER}",
+    "sparse": f"{SPARSE} sparse {BM25} --encoder-arg average_length=6 --batch-size 7",
+    "sparse index": f"{SPARSE} unmade --to-faiss {BM25} --encoder-arg average_length=6",
+    "sparse dimension": f"{SPARSE} unmade {BM25} --encoder-arg average_length=6 --dimension 9",
+    "sparse length": f"{SPARSE} unmade {BM25}",
+    "sparse norm": f"{SPARSE} unmade {BM25} --l2-norm",
     "single": f"{SEARCH} {DECAY} --output single.txt",
     "batch": f"{SEARCH} {DECAY} --output batch.txt --batch-size 4 --threads 2",
     "index": "pyserini.index.lucene --collection JsonCollection --input docs --index lucene "
@@ -131,7 +142,7 @@ def driven(work):
     assert done.returncode == 0, done.stderr
     found = json.loads((work.folder / "driven.json").read_text())
     results = dict(zip(CASES, found["results"], strict=True))
-    for name in ("encode", "single", "batch", "index", "hybrid"):
+    for name in ("encode", "sparse", "single", "batch", "index", "hybrid"):
         assert results[name][0] in (0, None), results[name]
     return SimpleNamespace(results=results, facts=found["facts"])
 
@@ -176,6 +187,15 @@ def test_encode_writes_the_plugins_vectors_in_their_own_dimension(work, driven, 
     np.testing.assert_array_equal(index.reconstruct_n(0, 60), vectors[1])
 
 
+def test_encode_writes_sparse_vectors_as_json_lines(work, driven):
+    lines = (work.folder / "sparse" / "embeddings.jsonl").read_text().splitlines()
+    expected = BM25Impact(average_length=6).encode_documents(work.texts)
+    assert [json.loads(line) for line in lines] == [
+        {"id": f"d{n}", "contents": text, "vector": float32_digits(vector)}
+        for n, (text, vector) in enumerate(zip(work.texts, expected, strict=True))
+    ]
+
+
 @pytest.mark.parametrize("run", ["single", "batch"])
 def test_search_with_encoder_and_feedback_equals_numpy(work, driven, vectors, run):
     queries, documents = vectors
@@ -215,11 +235,16 @@ def test_help_shows_the_plugins(driven):
     [
         ("dimension", "InputError: --dimension 768 does not match the encoder 'hashing', whose"),
         ("pooling", "InputError: --pooling cannot be used with the encoder 'hashing', which"),
+        ("sparse index", "InputError: --to-faiss cannot be used with the encoder 'bm25-impact'"),
+        ("sparse dimension", "InputError: --dimension cannot be used with the encoder 'bm25"),
+        ("sparse length", "InputError: the average length of documents is not known"),
+        ("sparse norm", "InputError: --l2-norm cannot be used with the encoder 'bm25-impact'"),
         ("no depth", "InputError: --prf-method decay needs --prf-depth of at least 1"),
     ],
 )
-def test_what_a_plugin_cannot_do_is_refused_before_anything_is_opened(driven, case, message):
+def test_what_a_plugin_cannot_do_is_refused_before_anything_is_opened(work, driven, case, message):
     assert driven.results[case][0].startswith(message)
+    assert not (work.folder / "unmade").exists()
 
 
 def test_an_unknown_class_is_argparses_error_and_lists_the_plugins(driven):
@@ -290,6 +315,13 @@ class Words:
         return [[float(len(query))] * 4 for query in queries]
 
 
+class Counts:
+    """A sparse encoder that is not there for queries."""
+
+    def encode_documents(self, texts, titles=None):
+        return [{"a": float(len(text)), "b": -1.0 if text == "bad" else 1.0} for text in texts]
+
+
 class Twice:
     """Feedback that doubles the query."""
 
@@ -314,6 +346,7 @@ def fakes(monkeypatch):
     """Plugins that are registered for one test."""
     there = {
         "encoder": {"words": Words, "auto": Words},
+        "sparse-encoder": {"counts": Counts, "words": Counts},
         "feedback": {"twice": Twice, "reader": Reader, "fixed": Fixed, "avg": Twice},
     }
 
@@ -371,6 +404,8 @@ def test_pyserinis_own_names_stay_its_own(fakes):
     command, namespace = parse(["--encoder-class", "auto", "--prf-method", "avg"])
     assert (namespace.encoder, command.feedback) == (None, None)
     assert command.encoders == ["words"]
+    # A sparse encoder of a name that a dense one has is out of reach here.
+    assert Command("pyserini.encode", own={"auto"}).encoders == ["words", "counts"]
     assert not isinstance(namespace.prf_method, PluginMethod)
 
 
@@ -426,6 +461,21 @@ def test_argparse_is_as_it_was_afterwards(fakes):
 
 
 # -- adapters --------------------------------------------------------------------------------------
+
+
+def test_sparse_documents_are_dictionaries_of_float32():
+    adapter = SparseDocumentAdapter(Counts())
+    options = {"fp16": False, "max_length": 256, "add_sep": False}
+    assert adapter.encode(["x", "abc"], titles=["", "t"], **options) == [
+        {"a": 1.0, "b": 1.0},
+        {"a": 3.0, "b": 1.0},
+    ]
+    # Pyserini's collection has None for a field that is missing.
+    assert adapter.encode([None, "ab"], titles=["t", None], **options)[0] == {"a": 0.0, "b": 1.0}
+    with pytest.raises(InputError, match="Counts gave a weight that is negative"):
+        adapter.encode(["bad"])
+    with pytest.raises(InputError, match="--fields url: an encoder plugin reads only"):
+        adapter.encode(["a"], urls=["b"])
 
 
 def test_query_adapter_gives_one_vector_or_a_matrix():

@@ -101,12 +101,10 @@ class VectorFileWriter:
             record: dict[str, Any] = {"id": docid}
             if text is not None:
                 record["contents"] = text
-            weights = np.fromiter(vector.values(), dtype=np.float32, count=len(vector))
-            if not np.all(np.isfinite(weights) & (weights >= 0)):
-                raise InputError(
-                    f"the vector of {docid} has a weight that is negative or no number"
-                )
-            record["vector"] = dict(zip(vector, map(float, weights.astype(str)), strict=True))
+            try:
+                record["vector"] = float32_digits(vector)
+            except InputError as error:
+                raise InputError(f"the vector of {docid} has {error}") from None
             lines.append(json.dumps(record, ensure_ascii=False) + "\n")
         data = "".join(lines).encode("utf-8", "replace")
         if self.path.suffix == ".gz":
@@ -157,3 +155,17 @@ class VectorFileWriter:
     def _save(self) -> None:
         size = self._out.seek(0, os.SEEK_END)
         write_json(self.state, {"request": self.request, "count": self.count, "bytes": size})
+
+
+def float32_digits(vector: Mapping[str, float]) -> dict[str, float]:
+    """Return weights as the shortest numbers that float32 tells apart.
+
+    Raises
+    ------
+    InputError
+        If a weight is negative or not finite.
+    """
+    weights = np.fromiter(vector.values(), dtype=np.float32, count=len(vector))
+    if not np.all(np.isfinite(weights) & (weights >= 0)):
+        raise InputError("a weight that is negative or no number")
+    return dict(zip(vector, map(float, weights.astype(str)), strict=True))

@@ -1,4 +1,4 @@
-"""Plugins in the shape that Pyserini's commands expect: encoders and dense feedback.
+"""Encoder plugins in the shape that Pyserini's commands expect.
 
 Nothing here imports Pyserini: its classes are called by name and arguments only, never subclassed.
 """
@@ -41,7 +41,9 @@ OPTIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 """What Pyserini's options (argparse names) are called by an encoder plugin, and their values."""
 
 
-def encoder_options(name: str, given: Mapping[str, Any], *, document: bool) -> dict[str, Any]:
+def encoder_options(
+    name: str, given: Mapping[str, Any], *, document: bool, kind: str = "encoder"
+) -> dict[str, Any]:
     """Translate Pyserini's options into those of an encoder plugin; constructs nothing.
 
     Parameters
@@ -53,6 +55,7 @@ def encoder_options(name: str, given: Mapping[str, Any], *, document: bool) -> d
         because the plugin's own defaults (a preset's pooling, say) stand for them.
     document : bool
         Whether documents are encoded: ``--max-length`` is then ``document_max_length``.
+    kind : {"encoder", "sparse-encoder"}
 
     Returns
     -------
@@ -64,7 +67,7 @@ def encoder_options(name: str, given: Mapping[str, Any], *, document: bool) -> d
     InputError
         When the plugin cannot be told something that the user asked for.
     """
-    taken = plugins.parameters(plugins.load("encoder", name))
+    taken = plugins.parameters(plugins.load(kind, name))
     options: dict[str, Any] = {}
 
     def put(option: str, value: Any, flag: str) -> None:
@@ -88,7 +91,9 @@ def encoder_options(name: str, given: Mapping[str, Any], *, document: bool) -> d
     return options
 
 
-def create_encoder(name: str, options: Mapping[str, Any], device: str, asked: bool) -> Any:
+def create_encoder(
+    name: str, options: Mapping[str, Any], device: str, asked: bool, kind: str = "encoder"
+) -> Any:
     """Make an encoder on a device.
 
     Parameters
@@ -102,8 +107,9 @@ def create_encoder(name: str, options: Mapping[str, Any], device: str, asked: bo
     asked : bool
         Whether the user named the device. A device that an encoder without the option ``device``
         does not know is refused only then.
+    kind : {"encoder", "sparse-encoder"}
     """
-    taken = plugins.parameters(plugins.load("encoder", name))
+    taken = plugins.parameters(plugins.load(kind, name))
     if taken is None or "device" in taken:
         options = {"device": device, **options}
     elif asked and device != "cpu":
@@ -111,7 +117,7 @@ def create_encoder(name: str, options: Mapping[str, Any], device: str, asked: bo
             f"--device {device} cannot be used with the encoder {name!r}, which has no option "
             "'device'; leave --device out"
         )
-    return plugins.create("encoder", name, **options)
+    return plugins.create(kind, name, **options)
 
 
 class QueryAdapter:
@@ -135,7 +141,7 @@ class QueryAdapter:
 
     def encode_batch(self, queries: Sequence[str]) -> np.ndarray:
         """Return the vectors of many queries, float32 of shape (n, d)."""
-        return _matrix(self.encoder.encode(list(queries)), len(queries), self.encoder)
+        return as_matrix(self.encoder.encode(list(queries)), len(queries), self.encoder)
 
 
 class DocumentAdapter:
@@ -170,19 +176,16 @@ class DocumentAdapter:
         InputError
             For fields other than text and title.
         """
-        if fields:
-            raise InputError(
-                f"--fields {' '.join(name.removesuffix('s') for name in fields)}: an encoder "
-                "plugin reads only the fields text and title"
-            )
+        check_fields(fields)
+        texts, titles = present(texts, titles)
         if hasattr(self.encoder, "encode_documents"):
-            vectors = self.encoder.encode_documents(list(texts), titles)
+            vectors = self.encoder.encode_documents(texts, titles)
         elif titles is None:
-            vectors = self.encoder.encode(list(texts))
+            vectors = self.encoder.encode(texts)
         else:
             joined = [f"{title} {text}" for title, text in zip(titles, texts, strict=True)]
             vectors = self.encoder.encode(joined)
-        return _matrix(vectors, len(texts), self.encoder)
+        return as_matrix(vectors, len(texts), self.encoder)
 
     @property
     def dimension(self) -> int:
@@ -191,100 +194,27 @@ class DocumentAdapter:
         return int(known) if known else self.encode(["a"]).shape[1]
 
 
-class FeedbackAdapter:
-    """A feedback plugin as one of Pyserini's ``DenseVectorPrf`` rules.
-
-    Parameters
-    ----------
-    method : Feedback
-        Has ``refine(queries, vectors, feedback, store) -> float32 (n, d)``; `queries` is None here,
-        because Pyserini's command does not hand on their text.
-    """
-
-    def __init__(self, method: Any) -> None:
-        self.method = method
-
-    def get_prf_q_emb(self, emb_qs: np.ndarray, prf_candidates: Sequence[Any]) -> np.ndarray:
-        """Return the refined vector of one query: float (d,) -> float32 (d,)."""
-        return self.get_batch_prf_q_emb(["q"], emb_qs[None, :], {"q": prf_candidates})[0]
-
-    def get_batch_prf_q_emb(
-        self,
-        topic_ids: Sequence[str],
-        emb_qs: np.ndarray,
-        prf_candidates: Mapping[str, Sequence[Any]],
-    ) -> np.ndarray:
-        """Return the refined vectors of many queries: float (n, d) -> float32 (n, d).
-
-        Parameters
-        ----------
-        topic_ids : sequence of str
-        emb_qs : ndarray of float, shape (n, d)
-        prf_candidates : mapping
-            topic_id -> Pyserini's feedback documents, best first, with ``docid``, ``score`` and
-            ``vectors``.
-        """
-        import numpy as np
-
-        from pyserini_ext.hits import Hits
-
-        lists = [prf_candidates[topic_id] for topic_id in topic_ids]
-        feedback = [
-            # Pyserini's order is kept: the plugin sees the ranks that Pyserini retrieved.
-            Hits(
-                [document.docid for document in found],
-                np.array([document.score for document in found], dtype=np.float32),
-                ranked=True,
-            )
-            for found in lists
-        ]
-        store = Retrieved({d.docid: d.vectors for found in lists for d in found}, emb_qs.shape[1])
-        vectors = np.ascontiguousarray(emb_qs, dtype=np.float32)
-        refined = _matrix(
-            self.method.refine(None, vectors, feedback, store), len(vectors), self.method
+def check_fields(fields: Mapping[str, Any]) -> None:
+    """Refuse fields that encoder plugins do not read."""
+    if fields:
+        raise InputError(
+            f"--fields {' '.join(name.removesuffix('s') for name in fields)}: an encoder "
+            "plugin reads only the fields text and title"
         )
-        if refined.shape != vectors.shape:
-            raise InputError(
-                f"{type(self.method).__name__}.refine returned vectors of length "
-                f"{refined.shape[1]} for queries of length {vectors.shape[1]}"
-            )
-        return refined
 
 
-class Retrieved:
-    """The vectors of the documents that a search returned, as the store a feedback method reads.
-
-    Parameters
-    ----------
-    vectors : mapping
-        docid -> float vector of length `dimension`.
-    dimension : int
-    """
-
-    def __init__(self, vectors: Mapping[str, Any], dimension: int) -> None:
-        self._vectors = vectors
-        self.dimension = dimension
-        self.docids = list(vectors)
-
-    def __len__(self) -> int:
-        return len(self.docids)
-
-    def vectors(self, docids: Sequence[str], missing: str = "error") -> np.ndarray:
-        """Return float32 (m, d) for the docids; `missing` as in ``VectorStore.vectors``."""
-        import numpy as np
-
-        absent = [docid for docid in docids if docid not in self._vectors]
-        if absent and missing == "error":
-            raise InputError(
-                f"document {absent[0]!r} is not among those retrieved for this batch; within "
-                "Pyserini's command a feedback method can read only its feedback documents"
-            )
-        kept = [d for d in docids if d in self._vectors or missing == "zero"]
-        rows = [self._vectors.get(docid, np.zeros(self.dimension)) for docid in kept]
-        return np.array(rows, dtype=np.float32).reshape(len(kept), self.dimension)
+def present(
+    texts: Sequence[str | None], titles: Sequence[str | None] | None
+) -> tuple[list[str], list[str] | None]:
+    """Return fields with the empty string where a document lacks one: Pyserini has None there."""
+    return (
+        [text or "" for text in texts],
+        None if titles is None else [title or "" for title in titles],
+    )
 
 
-def _matrix(vectors: Any, rows: int, maker: Any) -> np.ndarray:
+def as_matrix(vectors: Any, rows: int, maker: Any) -> np.ndarray:
+    """Return what `maker` gave as float32 (rows, d), or say what is wrong with it."""
     import numpy as np
 
     matrix = np.ascontiguousarray(vectors, dtype=np.float32)
