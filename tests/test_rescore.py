@@ -1,5 +1,9 @@
 """Rescoring: every backend, dtype, metric and cut-off against float64, ties as a stable sort."""
 
+import subprocess
+import sys
+from importlib import metadata
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -265,6 +269,86 @@ def test_a_backend_that_does_not_work_is_said_and_auto_goes_on(monkeypatch):
     assert make_backend(device="cpu").name == "numpy"
     with pytest.raises(InputError, match=hint):
         make_backend("numba")
+
+
+@pytest.mark.parametrize(
+    ("needs", "reason"),
+    [
+        (
+            ["llvmlite", "numpy<2.0,>=1.22"],
+            "this numba works with NumPy below 2.0 only; pip install",
+        ),
+        (["llvmlite", "numpy<3.5,>=1.22"], None),
+        (None, None),
+        (metadata.PackageNotFoundError("numba"), "numba is not installed; pip install"),
+    ],
+)
+def test_what_numba_needs_is_known_without_importing_it(monkeypatch, needs, reason):
+    from pyserini_ext.rescore import numba_backend
+
+    def requires(_):
+        if isinstance(needs, Exception):
+            raise needs
+        return needs
+
+    monkeypatch.setattr(numba_backend.metadata, "requires", requires)
+    numba_backend._unavailable.cache_clear()
+    try:
+        found = numba_backend.NumbaBackend.unavailable()
+    finally:
+        numba_backend._unavailable.cache_clear()
+    assert (found is None) if reason is None else found.startswith(reason)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dimension", [3, 97, 384])
+def test_the_score_of_a_row_does_not_depend_on_its_place(backend, dtype, metric, dimension):
+    rows = make(16, 40, dimension, dtype)
+    query = np.random.default_rng(17).standard_normal((1, dimension))
+    alone = np.concatenate(
+        [score(query, [[row]], rows, metric=metric, backend=backend) for row in range(40)]
+    )
+    for lists in (range(40), range(3, 17), [7] * 13):
+        found = score(query, [lists], rows, metric=metric, backend=backend)
+        np.testing.assert_array_equal(found, alone[list(lists)])
+
+
+def test_threads_do_not_change_a_bit():
+    pytest.importorskip("numba")
+    rows = make(14, 2000, 96, "float32")
+    rng = np.random.default_rng(15)
+    queries, lists = rng.standard_normal((5, 96)), [rng.integers(0, 2000, 3001) for _ in range(5)]
+    one, many = (
+        rescore(queries, lists, rows, k=50, backend="numba", threads=threads) for threads in (1, 7)
+    )
+    np.testing.assert_array_equal(one.positions, many.positions)
+    np.testing.assert_array_equal(one.scores, many.scores)
+
+
+def test_importing_and_choosing_a_backend_loads_no_numba():
+    code = (
+        "import sys; from pyserini_ext.rescore.scoring import make_backend as m; "
+        "print(m(device='cpu').name, 'numba' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split()[1] == "False", done.stderr
+
+
+def test_without_a_folder_for_compiled_code_it_works_all_the_same(tmp_path):
+    pytest.importorskip("numba")
+    code = """
+import numba.core.caching as caching
+caching.CacheImpl._locator_classes = []
+import numpy as np
+from pyserini_ext.rescore import numba_kernels
+out = np.zeros(1, np.float32)
+rows = np.zeros(1, np.int32)
+numba_kernels.products(np.ones(3, np.float32), np.ones((1, 3), np.float32), rows, out)
+print(out[0], type(numba_kernels.products._cache).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["3.0", "NullCache"], done.stderr
 
 
 def test_a_backend_is_made_once_and_used_again():

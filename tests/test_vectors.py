@@ -1,5 +1,6 @@
 """Vector stores: every kind of FAISS index and our own matrix give the right vectors and hits."""
 
+import gc
 import json
 
 import faiss
@@ -10,6 +11,8 @@ from pyserini_ext.errors import InputError
 from pyserini_ext.index.manifest import FORMAT, checksum
 from pyserini_ext.index.matrix import MatrixStore
 from pyserini_ext.index.open import open_vectors
+from pyserini_ext.rescore.rows import listed
+from pyserini_ext.search.dense import DenseSearcher
 
 N, D = 300, 16
 EXACT = ["Flat", "IDMap,Flat", "HNSW16,Flat", "IVF8,Flat"]
@@ -131,6 +134,68 @@ def test_the_policy_for_missing_vectors_is_explicit(tmp_path, vectors):
     with pytest.raises(InputError, match="choose one of error, skip, zero"):
         store.vectors(["doc1"], missing="ignore")
     assert store.vectors([]).shape == (0, D)
+
+
+@pytest.mark.parametrize("metric", [faiss.METRIC_INNER_PRODUCT, faiss.METRIC_L2])
+@pytest.mark.parametrize("factory", ["Flat", "HNSW16,Flat", "IVF8,Flat", "PQ4x4"])
+def test_candidates_are_scored_exactly_whatever_the_store(
+    tmp_path, vectors, monkeypatch, factory, metric
+):
+    store = open_vectors(make(tmp_path / "index", factory, vectors, metric))
+    assert (store.stored is not None) == (factory in ("Flat", "HNSW16,Flat"))
+    rng = np.random.default_rng(5)
+    queries = rng.standard_normal((4, D)).astype(np.float32)
+    lists = [rng.integers(0, N, n) for n in (40, 0, 1, 25)]
+    x = [store.take(own).astype(np.float64) for own in lists]
+    l2 = metric == faiss.METRIC_L2
+    exact = [
+        -((own - query) ** 2).sum(axis=1) if l2 else own @ query.astype(np.float64)
+        for own, query in zip(x, queries, strict=True)
+    ]
+    monkeypatch.setattr("pyserini_ext.index.vectors.GATHER_BYTES", 7 * 4 * D)
+    found = store.score(queries, listed(lists))
+    np.testing.assert_allclose(found, np.concatenate(exact), atol=1e-5)
+    best = store.rescore(queries, listed(lists), 5)
+    assert best.offsets.tolist() == [0, 5, 5, 6, 11]
+    scores = np.concatenate([np.sort(own)[::-1][:5] for own in exact])
+    np.testing.assert_allclose(best.scores, scores, atol=1e-5)
+    both = store.rescore(queries, listed(lists), 5, np.ones(66, np.float32), 0.25)
+    np.testing.assert_allclose(both.scores, 0.25 + 0.75 * scores, atol=1e-5)
+    assert both.positions.tolist() == best.positions.tolist()
+
+
+@pytest.mark.parametrize("policy", ["error", "skip", "zero"])
+def test_a_searcher_scores_lists_as_one_query_at_a_time(tmp_path, vectors, policy):
+    store = open_vectors(make(tmp_path / "index", "Flat", vectors, faiss.METRIC_L2))
+    searcher = DenseSearcher(store, missing_vector=policy)
+    queries = vectors[:3] + np.float32(0.5)
+    lists = [["doc4", "doc9", "doc4"], [], ["doc1"]]
+    if policy != "error":
+        lists[2] = ["absent", "doc1", "gone"]
+    found = searcher.score_vectors(queries, lists)
+    assert [len(own) for own in found] == [3, 0, len(lists[2])]
+    for query, own, scores in zip(queries, lists, found, strict=True):
+        for docid, score in zip(own, scores, strict=True):
+            if docid in ("absent", "gone"):
+                zero = -float((query.astype(np.float64) ** 2).sum())
+                assert np.isnan(score) if policy == "skip" else score == pytest.approx(zero)
+            else:
+                document = vectors[int(docid[3:])]
+                assert score == pytest.approx(-((document - query) ** 2).sum(), rel=1e-5)
+    if policy == "error":
+        with pytest.raises(
+            InputError, match=r"'absent' has no vector in .* \(1 of 2 are missing\)"
+        ):
+            searcher.score_vectors(queries[:2], [["doc1"], ["absent"]])
+    with pytest.raises(InputError, match="3 query vectors but 2 lists"):
+        searcher.score_vectors(queries, lists[:2])
+    assert searcher.score_vectors(queries[:0], []) == []
+
+
+def test_rows_of_an_index_outlive_its_store(tmp_path, vectors):
+    stored = open_vectors(make(tmp_path / "index", "Flat", vectors)).stored
+    gc.collect()
+    np.testing.assert_array_equal(stored.data, vectors)
 
 
 def test_duplicate_docids_search_but_do_not_look_up(tmp_path):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from importlib import metadata
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +20,8 @@ from pyserini_ext.rescore.top import interpolated, offsets_after
 
 ALONE = 1 << 18
 """Bytes of rows under which a second thread is not worth starting."""
+
+REMEDY = "pip install 'pyserini-ext[fast]', or leave the backend to auto, which goes on with NumPy"
 
 PIECES = 4
 """Pieces of work for each thread, so that none waits long for another."""
@@ -153,11 +157,12 @@ def _cores() -> int:
 
 @cache
 def _unavailable() -> str | None:
+    # Importing numba to find out would cost every command that may rescore a third of a second.
     try:
-        import numba  # noqa: F401
-    except ImportError as error:
-        return (
-            f"numba does not work here ({error}); pip install 'pyserini-ext[fast]', or leave the "
-            "backend to auto, which goes on with NumPy"
-        )
+        needs = metadata.requires("numba") or []
+    except metadata.PackageNotFoundError:
+        return f"numba is not installed; {REMEDY}"
+    limit = re.search(r"^numpy\b[^;]*<(\d+)\.(\d+)", "\n".join(needs), re.MULTILINE)
+    if limit and tuple(map(int, np.__version__.split(".")[:2])) >= (int(limit[1]), int(limit[2])):
+        return f"this numba works with NumPy below {limit[1]}.{limit[2]} only; {REMEDY}"
     return None

@@ -79,15 +79,20 @@ def _popcount(context: Any, value: Any) -> Any:
 popcount: Any = intrinsic(_popcount)
 
 
+# A list that does not fill the last group repeats its last row there: were the rest done by another
+# loop, sums would round otherwise, and the score of a row would depend on its place in the list.
+
+
 @compiled(REORDER)
 def products(query: np.ndarray, data: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
     """Put the inner product of a query with each of the rows into `out`."""
-    zero = np.float32(0)
-    whole = len(rows) // 8 * 8
-    for i in range(0, whole, 8):
-        a, b, c, d = data[rows[i]], data[rows[i + 1]], data[rows[i + 2]], data[rows[i + 3]]
-        e, f, g, h = data[rows[i + 4]], data[rows[i + 5]], data[rows[i + 6]], data[rows[i + 7]]
-        sa = sb = sc = sd = se = sf = sg = sh = zero
+    last = len(rows) - 1
+    for i in range(0, len(rows), 8):
+        i1, i2, i3, i4 = min(i + 1, last), min(i + 2, last), min(i + 3, last), min(i + 4, last)
+        i5, i6, i7 = min(i + 5, last), min(i + 6, last), min(i + 7, last)
+        a, b, c, d = data[rows[i]], data[rows[i1]], data[rows[i2]], data[rows[i3]]
+        e, f, g, h = data[rows[i4]], data[rows[i5]], data[rows[i6]], data[rows[i7]]
+        sa = sb = sc = sd = se = sf = sg = sh = np.float32(0)
         for j in range(len(query)):
             q = query[j]
             sa += q * number(a[j])
@@ -98,13 +103,8 @@ def products(query: np.ndarray, data: np.ndarray, rows: np.ndarray, out: np.ndar
             sf += q * number(f[j])
             sg += q * number(g[j])
             sh += q * number(h[j])
-        out[i], out[i + 1], out[i + 2], out[i + 3] = sa, sb, sc, sd
-        out[i + 4], out[i + 5], out[i + 6], out[i + 7] = se, sf, sg, sh
-    for i in range(whole, len(rows)):
-        a, sa = data[rows[i]], zero
-        for j in range(len(query)):
-            sa += query[j] * number(a[j])
-        out[i] = sa
+        out[i], out[i1], out[i2], out[i3] = sa, sb, sc, sd
+        out[i4], out[i5], out[i6], out[i7] = se, sf, sg, sh
 
 
 @compiled(REORDER)
@@ -115,9 +115,10 @@ def cosines(query: np.ndarray, data: np.ndarray, rows: np.ndarray, out: np.ndarr
     for j in range(len(query)):
         length += query[j] * query[j]
     length = np.sqrt(length)
-    whole = len(rows) // 4 * 4
-    for i in range(0, whole, 4):
-        a, b, c, d = data[rows[i]], data[rows[i + 1]], data[rows[i + 2]], data[rows[i + 3]]
+    last = len(rows) - 1
+    for i in range(0, len(rows), 4):
+        i1, i2, i3 = min(i + 1, last), min(i + 2, last), min(i + 3, last)
+        a, b, c, d = data[rows[i]], data[rows[i1]], data[rows[i2]], data[rows[i3]]
         sa = sb = sc = sd = la = lb = lc = ld = zero
         for j in range(len(query)):
             q = query[j]
@@ -130,18 +131,9 @@ def cosines(query: np.ndarray, data: np.ndarray, rows: np.ndarray, out: np.ndarr
             lb += xb * xb
             lc += xc * xc
             ld += xd * xd
-        out[i], out[i + 1], out[i + 2], out[i + 3] = sa, sb, sc, sd
-        for at, squares in ((i, la), (i + 1, lb), (i + 2, lc), (i + 3, ld)):
+        for at, product, squares in ((i, sa, la), (i1, sb, lb), (i2, sc, lc), (i3, sd, ld)):
             both = length * np.sqrt(squares)
-            out[at] /= one if both == zero else both
-    for i in range(whole, len(rows)):
-        a, sa, la = data[rows[i]], zero, zero
-        for j in range(len(query)):
-            xa = number(a[j])
-            sa += query[j] * xa
-            la += xa * xa
-        both = length * np.sqrt(la)
-        out[i] = sa / (one if both == zero else both)
+            out[at] = product / (one if both == zero else both)
 
 
 @compiled(REORDER)
@@ -152,16 +144,17 @@ def distances(
 
     `scales` is empty or has what each number of a row is multiplied by.
     """
-    zero, one = np.float32(0), np.float32(1)
+    one = np.float32(1)
     scaled = len(scales) > 0
-    whole = len(rows) // 4 * 4
-    for i in range(0, whole, 4):
-        a, b, c, d = data[rows[i]], data[rows[i + 1]], data[rows[i + 2]], data[rows[i + 3]]
+    last = len(rows) - 1
+    for i in range(0, len(rows), 4):
+        i1, i2, i3 = min(i + 1, last), min(i + 2, last), min(i + 3, last)
+        a, b, c, d = data[rows[i]], data[rows[i1]], data[rows[i2]], data[rows[i3]]
         ta = scales[rows[i]] if scaled else one
-        tb = scales[rows[i + 1]] if scaled else one
-        tc = scales[rows[i + 2]] if scaled else one
-        td = scales[rows[i + 3]] if scaled else one
-        sa = sb = sc = sd = zero
+        tb = scales[rows[i1]] if scaled else one
+        tc = scales[rows[i2]] if scaled else one
+        td = scales[rows[i3]] if scaled else one
+        sa = sb = sc = sd = np.float32(0)
         for j in range(len(query)):
             q = query[j]
             xa, xb = q - ta * number(a[j]), q - tb * number(b[j])
@@ -170,14 +163,7 @@ def distances(
             sb += xb * xb
             sc += xc * xc
             sd += xd * xd
-        out[i], out[i + 1], out[i + 2], out[i + 3] = -sa, -sb, -sc, -sd
-    for i in range(whole, len(rows)):
-        a, sa = data[rows[i]], zero
-        ta = scales[rows[i]] if scaled else one
-        for j in range(len(query)):
-            xa = query[j] - ta * number(a[j])
-            sa += xa * xa
-        out[i] = -sa
+        out[i], out[i1], out[i2], out[i3] = -sa, -sb, -sc, -sd
 
 
 @compiled(REORDER)

@@ -56,7 +56,8 @@ def _score(query: np.ndarray, which: np.ndarray, rows: StoredRows, metric: str) 
     vectors = dequantise(rows, which)
     if metric == "l2":
         return -np.square(vectors - query).sum(axis=1)
-    products = vectors @ query
+    # Row by row: a matrix product rounds equal rows otherwise at different places.
+    products = np.vecdot(vectors, query)
     if metric == "ip":
         return products
     lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)

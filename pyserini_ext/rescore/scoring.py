@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -53,8 +54,8 @@ def rescore(
     alpha : float
         Weight of `sparse`; not used without it.
     backend : {"auto", "cuda", "numba", "numpy"} or Backend
-        ``auto`` takes the first of these that works here. Made beforehand by
-        :func:`make_backend`, a GPU keeps the rows from one call to the next.
+        ``auto`` takes the first of these that works here. On a GPU the rows stay from one call to
+        the next, as long as `rows` is the same object.
     device : str, optional
         ``cuda`` or ``cuda:1`` asks for a GPU and for nothing else, ``cpu`` for none.
     threads : int, optional
@@ -187,7 +188,11 @@ def _backend(backend: str | Backend, device: str | None, threads: int | None) ->
         if device is not None or threads is not None:
             raise InputError("device and threads were settled when the backend was made")
         return backend
-    return make_backend(backend, device, threads)
+    # A GPU keeps the rows of a store as long as its backend is there.
+    return _shared(backend, device, threads)
+
+
+_shared = cache(make_backend)
 
 
 def _checked(
