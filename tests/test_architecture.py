@@ -105,7 +105,9 @@ def test_heavy_packages_are_imported_in_their_place_only(package):
     assert users | (ADAPTER & TOUCHES[package]) == TOUCHES[package]
 
 
-LOADED_LATE = re.compile(r"pyserini_ext\.(encode\b|rescore\.numba_(kernels|top)$)")
+LOADED_LATE = re.compile(
+    r"pyserini_ext\.(encode\b|train\.(loop|losses|sparse_(model|task))$|rescore\.numba_(kernels|top)$)"
+)
 
 
 @pytest.mark.parametrize("module", [name for name in FILES if not LOADED_LATE.match(name)])

@@ -1,0 +1,1 @@
+"""Training encoders on a collection, with searchers as teachers."""
