@@ -65,9 +65,8 @@ __device__ __forceinline__ void gather_dot(const float* queries, const float* qu
                 const float4 four = q[part * LANES];
 #pragma unroll
                 for (int r = 0; r < ROWS; ++r) {
-                    float4 x = Row::four(raw[r], part);
-                    if (METRIC == L2 && Row::SCALED) x = times(x, scale[r]);
-                    add_four<METRIC>(sum[r], four, x);
+                    const float4 x = Row::four(raw[r], part);
+                    add_four<METRIC, Row::SCALED>(sum[r], four, x, scale[r]);
                     if (METRIC == COSINE) add_four<IP>(squares[r], x, x);
                 }
             }

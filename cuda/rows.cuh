@@ -85,19 +85,19 @@ __device__ __forceinline__ void stage(const float* query, int dimension, float* 
     }
 }
 
-// Adds the products (or squared differences) of four components.
-template <int METRIC>
-__device__ __forceinline__ void add_four(float& sum, const float4& q, const float4& x) {
+// Adds the products (or squared differences) of four components. Every contraction is written out, so
+// that kernels which add in the same order give the same bits.
+template <int METRIC, bool SCALED = false>
+__device__ __forceinline__ void add_four(float& sum, const float4& q, const float4& x,
+                                         float scale = 1.0f) {
     if (METRIC == L2) {
-        float4 d = make_float4(q.x - x.x, q.y - x.y, q.z - x.z, q.w - x.w);
+        float4 d = SCALED ? make_float4(fmaf(-scale, x.x, q.x), fmaf(-scale, x.y, q.y),
+                                        fmaf(-scale, x.z, q.z), fmaf(-scale, x.w, q.w))
+                          : make_float4(q.x - x.x, q.y - x.y, q.z - x.z, q.w - x.w);
         sum = fmaf(d.w, d.w, fmaf(d.z, d.z, fmaf(d.y, d.y, fmaf(d.x, d.x, sum))));
     } else {
         sum = fmaf(q.w, x.w, fmaf(q.z, x.z, fmaf(q.y, x.y, fmaf(q.x, x.x, sum))));
     }
-}
-
-__device__ __forceinline__ float4 times(const float4& x, float scale) {
-    return make_float4(scale * x.x, scale * x.y, scale * x.z, scale * x.w);
 }
 
 // From sums to a score. The cosine with a zero vector is 0.

@@ -62,6 +62,7 @@ class Emulator:
 
     multiprocessors = 4
     shared_bytes = 99 << 10
+    xp = np
 
     def __init__(self, program, memory=1 << 40):
         self.program, self.memory = program, memory
@@ -75,8 +76,8 @@ class Emulator:
 
     def empty(self, shape, dtype):
         # What an array holds before it is written must not matter.
-        size = int(shape) * np.dtype(dtype).itemsize
-        return np.full(size, 0xAB, dtype=np.uint8).view(dtype)
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return np.full(size, 0xAB, dtype=np.uint8).view(dtype).reshape(shape)
 
     def put_rows(self, rows, stride, chosen=None):
         data = self.empty((len(rows) if chosen is None else len(chosen)) * stride, np.uint8)

@@ -3,13 +3,18 @@
 Each of those has the fixtures `device` and `backend`.
 """
 
+from itertools import pairwise
+
 import cuda_cases as cases
 import numpy as np
 import pytest
 
 from pyserini_ext.errors import InputError
+from pyserini_ext.feedback.vector import Average, Rocchio
 from pyserini_ext.rescore import cuda_plan, cuda_topk
 from pyserini_ext.rescore.cuda import PAIR_BYTES, CudaBackend
+from pyserini_ext.rescore.cuda_feedback import average_weights, rocchio_weights
+from pyserini_ext.rescore.maxsim import TokenRows, maxsim
 from pyserini_ext.rescore.rows import METRICS, Candidates, StoredRows
 
 
@@ -145,3 +150,94 @@ def test_too_long_vectors_are_told(backend, rng):
     rows = cases.stored("float32", 2, 40000, rng)
     with pytest.raises(InputError, match="40000 dimensions"):
         backend.score(np.ones((1, 40000), np.float32), cases.lists([2], 2, rng), rows, "ip")
+
+
+@pytest.mark.parametrize("dimension", [97, 384, 1024, 4096])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("metric", METRICS)
+def test_shared_rows_give_the_same_bits(device, backend, rng, dtype, metric, dimension):
+    rows = cases.stored(dtype, 15, dimension, rng)
+    candidates = cases.lists([3, 0, 40, 7, 1, 0, 0, 9, 9, 2, 30], 15, rng)
+    queries = rng.standard_normal((11, dimension)).astype(np.float32)
+    grouped = CudaBackend(on=device, grouped=True)
+    found = grouped.score(queries, candidates, rows, metric)
+    assert device.launched[-1].startswith("grouped") == (cuda_plan.row_bytes(rows) > 256)
+    np.testing.assert_array_equal(found, backend.score(queries, candidates, rows, metric))
+
+
+@pytest.mark.parametrize("memory", [None, 60000])
+@pytest.mark.parametrize("dimension", cases.DIMENSIONS)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_feedback_as_the_feedback_methods(device, rng, dtype, dimension, memory):
+    rows = cases.stored(dtype, 20, dimension, rng)
+    candidates = cases.lists([5, 0, 1, 3, 2], 20, rng)
+    queries = rng.standard_normal((5, dimension)).astype(np.float32)
+    counts, vectors = np.diff(candidates.offsets), cases.vectors_of(rows)
+    for method, weights in (
+        (Average(depth=5), average_weights(counts)),
+        (Rocchio(depth=5), rocchio_weights(counts, 0.4, 0.6)),
+        (
+            Rocchio(depth=5, topk=2, bottomk=2, gamma=0.3),
+            rocchio_weights(counts, 0.4, 0.6, 0.3, 2, 2),
+        ),
+    ):
+        backend = CudaBackend(on=device, memory=memory)
+        found = backend.feedback(queries, candidates, rows, *weights)
+        for i, (begin, end) in enumerate(pairwise(candidates.offsets)):
+            own = vectors[candidates.rows[begin:end]]
+            query = queries[i].astype(np.float64)
+            expected = method.combine(query, own) if len(own) else query
+            np.testing.assert_allclose(
+                found[i], expected, rtol=0, atol=3e-6 * max(1, abs(own).max(initial=0))
+            )
+
+
+def tokens(lengths, dimension, rng, masked):
+    """Documents of so many random tokens each."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    rows = cases.stored("float16", offsets[-1], dimension, rng)
+    return TokenRows(rows, offsets, rng.random(offsets[-1]) < 0.7 if masked else None)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("dimension", "length"),
+    # More tokens of more dimensions take long in the emulation.
+    [(d, t) for d in (*cases.DIMENSIONS, 128) for t in (1, 16, 32, 70) if d < 300 or t < 32],
+)
+def test_maxsim_of_ragged_documents(device, backend, rng, dimension, length, masked):
+    documents = tokens([0, 1, 7, 8, 9, 15, 16, 17, 40], dimension, rng, masked)
+    candidates = cases.lists([0, 11, 1], 9, rng)
+    queries = rng.standard_normal((3, length, dimension)).astype(np.float32)
+    mask = rng.random((3, length)) < 0.6 if masked else None
+    found = backend.maxsim(queries, candidates, documents, mask)
+    expected = maxsim(queries, candidates, documents, mask, np.float64)
+    longest = np.sqrt(dimension) * length * dimension**0.5
+    cases.assert_scores(found, expected, 2e-6 * longest)
+    direct = "maxsim_direct" if dimension == 4096 else "maxsim_staged"
+    assert device.launched[-1] == direct or device.shared_bytes > 200 << 10
+
+
+def test_maxsim_streams_with_the_same_bits(device, backend, rng):
+    documents = tokens(rng.integers(0, 30, 40), 100, rng, True)
+    candidates = cases.lists([30, 0, 25], 40, rng)
+    queries = rng.standard_normal((3, 5, 100)).astype(np.float32)
+    small = CudaBackend(on=device, memory=55 * PAIR_BYTES + len(documents.rows) * 100)
+    found = small.maxsim(queries, candidates, documents)
+    assert len(device.launched) > 1
+    np.testing.assert_array_equal(found, backend.maxsim(queries, candidates, documents))
+
+
+def test_maxsim_hands_nan_on_where_it_is_looked_at(backend, rng):
+    documents = tokens([3, 3, 3, 3], 16, rng, False)
+    documents.rows.data[1, 3], documents.rows.data[4, 0] = np.nan, np.inf
+    documents.rows.data[7, 2] = np.nan
+    mask = np.ones(12, dtype=bool)
+    mask[7] = False
+    documents = TokenRows(documents.rows, documents.offsets, mask)
+    candidates = cases.lists([12], 4, rng)
+    queries = rng.standard_normal((1, 4, 16)).astype(np.float32)
+    found = backend.maxsim(queries, candidates, documents)
+    expected = maxsim(queries, candidates, documents, dtype=np.float64)
+    assert np.isnan(expected).any()
+    cases.assert_scores(found, expected, 1e-4)

@@ -19,6 +19,12 @@ REGISTERS = {
     "gather_float16": 64,
     "gather_int8": 64,
     "gather_binary": 64,
+    "grouped_float32": 64,
+    "grouped_float16": 56,
+    "grouped_int8": 72,
+    "feedback": 56,
+    "maxsim_staged": 80,
+    "maxsim_direct": 64,
     "topk": 40,
 }
 """The most that kernels whose names begin so may use."""

@@ -9,10 +9,18 @@ from typing import Any
 import numpy as np
 
 from pyserini_ext.errors import InputError
-from pyserini_ext.rescore import cuda_launch, cuda_plan, cuda_topk
+from pyserini_ext.rescore import (
+    cuda_feedback,
+    cuda_grouped,
+    cuda_launch,
+    cuda_maxsim,
+    cuda_plan,
+    cuda_topk,
+)
 from pyserini_ext.rescore.backend import Backend
 from pyserini_ext.rescore.cuda_device import CudaDevice
 from pyserini_ext.rescore.cuda_launch import NULL, Device, DeviceRows
+from pyserini_ext.rescore.maxsim import TokenRows, check
 from pyserini_ext.rescore.rows import Candidates, Ranked, StoredRows
 
 PAIR_BYTES = 64
@@ -33,6 +41,9 @@ class CudaBackend(Backend):
         ``cuda`` or ``cuda:1``.
     memory : int, optional
         Bytes to use at most; what is free on the GPU by default.
+    grouped : bool, optional
+        Whether rows that queries share are read once for several of them (where there is a kernel
+        for it); by default where it pays. The scores are the same to the bit.
     on : Device, optional
         In place of a GPU: the emulation of the tests.
 
@@ -45,7 +56,11 @@ class CudaBackend(Backend):
     name = "cuda"
 
     def __init__(
-        self, device: str | None = None, memory: int | None = None, on: Device | None = None
+        self,
+        device: str | None = None,
+        memory: int | None = None,
+        grouped: bool | None = None,
+        on: Device | None = None,
     ) -> None:
         if on is None:
             number = _number(device)
@@ -53,7 +68,7 @@ class CudaBackend(Backend):
                 raise InputError(reason)
             on = CudaDevice(number)
         self._on = on
-        self._memory = memory
+        self._memory, self._grouped = memory, grouped
         self._resident: dict[int, DeviceRows] = {}
 
     @classmethod
@@ -86,6 +101,103 @@ class CudaBackend(Backend):
         steps = cuda_topk.Steps(self._on, scores, candidates.offsets, k, sparse, alpha)
         steps.launch()
         return steps.result()
+
+    def feedback(
+        self,
+        queries: np.ndarray,
+        candidates: Candidates,
+        rows: StoredRows,
+        query_weights: np.ndarray,
+        weights: np.ndarray,
+    ) -> np.ndarray:
+        """Return weighted sums of queries and rows.
+
+        Parameters
+        ----------
+        queries : ndarray of float32, shape (q, dimension)
+        candidates : Candidates
+            The feedback rows of each query.
+        rows : StoredRows
+        query_weights, weights : ndarray of float32, shapes (q,) and (m,)
+            As :func:`~pyserini_ext.rescore.cuda_feedback.average_weights` and
+            :func:`~pyserini_ext.rescore.cuda_feedback.rocchio_weights` make them.
+
+        Returns
+        -------
+        ndarray of float32, shape (q, dimension)
+
+        Raises
+        ------
+        InputError
+            For rows of signs, whose sums say nothing.
+        """
+        if rows.dtype == "binary":
+            raise InputError(
+                "feedback from binary rows; a weighted sum needs float32, float16 or int8"
+            )
+        on, chosen = self._on, candidates
+        stored = self._stored(rows, len(candidates.rows))
+        if stored is None:
+            distinct, place = np.unique(candidates.rows, return_inverse=True)
+            stored = on.put_rows(rows, row_stride(rows), distinct)
+            chosen = Candidates(place.astype(np.int32), candidates.offsets)
+        updated = on.empty(queries.shape, np.float32)
+        vectors = on.put(np.ascontiguousarray(queries, dtype=np.float32))
+        own, others = (on.put(each.astype(np.float32)) for each in (query_weights, weights))
+        wanted, offsets = on.put(chosen.rows), on.put(chosen.offsets)
+        on.launch(
+            cuda_feedback.launch(vectors, own, rows, stored, wanted, others, offsets, updated)
+        )
+        return on.get(updated)
+
+    def maxsim(
+        self,
+        queries: np.ndarray,
+        candidates: Candidates,
+        documents: TokenRows,
+        query_mask: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Score candidates by MaxSim.
+
+        Parameters
+        ----------
+        queries, candidates, documents, query_mask
+            As for :func:`~pyserini_ext.rescore.maxsim.maxsim`, whose scores these are to float32
+            rounding.
+
+        Returns
+        -------
+        ndarray of float32, shape (m,)
+        """
+        check(queries, candidates, documents, query_mask)
+        on, rows, pairs = self._on, documents.rows, len(candidates.rows)
+        scores = np.empty(pairs, dtype=np.float32)
+        if not pairs:
+            return scores
+        tokens = cuda_maxsim.packed(queries)
+        if (stored := self._stored(rows, pairs)) is not None:
+            found = on.empty(pairs, np.float32)
+            on.launch(
+                cuda_maxsim.launch(
+                    *(on, tokens, query_mask, candidates, stored),
+                    *(rows.dimension, documents.offsets, documents.mask, found),
+                )
+            )
+            return on.get(found)
+        for block, numbers, bounds in cuda_maxsim.parts(
+            candidates, documents, self._most(rows, pairs)
+        ):
+            stored = on.put_rows(rows, row_stride(rows), numbers)
+            mask = None if documents.mask is None else documents.mask[numbers]
+            found = on.empty(len(block.pairs), np.float32)
+            on.launch(
+                cuda_maxsim.launch(
+                    *(on, tokens, query_mask, block.candidates, stored),
+                    *(rows.dimension, bounds, mask, found),
+                )
+            )
+            scores[block.pairs] = on.get(found)
+        return scores
 
     def _scores(
         self, queries: np.ndarray, candidates: Candidates, rows: StoredRows, metric: str
@@ -125,8 +237,15 @@ class CudaBackend(Backend):
         on = self._on
         pairs = len(candidates.rows)
         scores = on.empty(pairs, np.float32)
-        tiles = cuda_plan.tiles(candidates.offsets, cuda_plan.tile_size(pairs, on.multiprocessors))
         wanted, offsets = on.put(candidates.rows), on.put(candidates.offsets)
+        grouped = self._grouped and cuda_grouped.possible(rows)
+        if grouped or (self._grouped is None and cuda_grouped.pays(candidates, rows)):
+            groups, tile = cuda_grouped.group(on, wanted, offsets, len(vectors), rows)
+            on.launch(
+                cuda_grouped.launch(on, vectors, norms, rows, stored, groups, tile, metric, scores)
+            )
+            return scores
+        tiles = cuda_plan.tiles(candidates.offsets, cuda_plan.tile_size(pairs, on.multiprocessors))
         on.launch(
             cuda_launch.gather(
                 on, vectors, norms, rows, stored, wanted, offsets, tiles, metric, scores

@@ -33,12 +33,14 @@ class CudaDevice:
     multiprocessors : int
     shared_bytes : int
         Shared memory that one block can have.
+    xp : module
+        CuPy.
     """
 
     def __init__(self, number: int = 0) -> None:
         import cupy
 
-        self._cupy = cupy
+        self._cupy = self.xp = cupy
         self._device = cupy.cuda.Device(number)
         attributes = self._device.attributes
         self.multiprocessors: int = attributes["MultiProcessorCount"]

@@ -47,10 +47,13 @@ class Device(Protocol):
     multiprocessors : int
     shared_bytes : int
         The most shared memory that a block can have.
+    xp : module
+        NumPy's functions for arrays on the device.
     """
 
     multiprocessors: int
     shared_bytes: int
+    xp: Any
 
     @property
     def memory(self) -> int:
@@ -64,7 +67,7 @@ class Device(Protocol):
     ) -> DeviceRows:
         """Copy stored rows, all or the chosen ones, to the device."""
 
-    def empty(self, shape: int, dtype: Any) -> Any:
+    def empty(self, shape: Any, dtype: Any) -> Any:
         """Return an array of any content on the device."""
 
     def get(self, array: Any) -> np.ndarray:

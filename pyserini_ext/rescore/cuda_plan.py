@@ -91,21 +91,26 @@ class Block(NamedTuple):
     pairs: np.ndarray
 
 
-def blocks(candidates: Candidates, most: int) -> Iterator[Block]:
-    """Cut candidates by their rows, for a store of which `most` rows fit on the device.
+def blocks(candidates: Candidates, cuts: int | np.ndarray) -> Iterator[Block]:
+    """Cut candidates by their rows, for a store of which only a part fits on the device.
 
     Only rows that are wanted are brought there, each once for all queries.
+
+    Parameters
+    ----------
+    candidates : Candidates
+    cuts : int, or ndarray of int, shape (n,)
+        How many rows fit; or of each distinct row, ascending, the number of its block.
     """
     stored, place = np.unique(candidates.rows, return_inverse=True)
-    block = place // most
+    number = np.arange(len(stored)) // cuts if isinstance(cuts, int) else cuts
     # One stable sort instead of a pass over all candidates for each block.
-    order = np.argsort(block, kind="stable")
-    stops = np.cumsum(np.bincount(block, minlength=-(-len(stored) // most)))
-    start = 0
-    for number, stop in enumerate(stops):
-        pairs = order[start:stop]
-        rows = (place[pairs] - number * most).astype(np.int32)
+    order = np.argsort(number[place], kind="stable")
+    sizes = np.bincount(number[place])
+    for each in np.flatnonzero(sizes):
+        stop = int(sizes[: each + 1].sum())
+        pairs = order[stop - sizes[each] : stop]
+        first, last = np.searchsorted(number, [each, each + 1])
+        rows = (place[pairs] - first).astype(np.int32)
         offsets = np.searchsorted(pairs, candidates.offsets).astype(np.int64)
-        part = stored[number * most : (number + 1) * most].astype(np.int64)
-        yield Block(part, Candidates(rows, offsets), pairs)
-        start = stop
+        yield Block(stored[first:last].astype(np.int64), Candidates(rows, offsets), pairs)

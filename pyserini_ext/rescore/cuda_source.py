@@ -17,6 +17,9 @@ KERNELS: dict[str, tuple[str, ...]] = {
         *(f"gather_{d}_{m}_{lanes}" for d in _DENSE for m in _METRICS for lanes in (8, 32)),
         "gather_binary_8",
     ),
+    "grouped": tuple(f"grouped_{d}_{m}" for d in _DENSE for m in _METRICS),
+    "feedback": tuple(f"feedback_{d}" for d in _DENSE),
+    "maxsim": ("maxsim_staged", "maxsim_direct"),
     "topk": tuple(f"topk_{step}_{of}" for step in ("sort", "merge", "emit") for of in _RANKED),
 }
 """The kernels of each file, without its suffix."""
