@@ -13,7 +13,7 @@ from pyserini_ext.errors import InputError
 from pyserini_ext.rescore.quantise import DTYPES, quantise
 from pyserini_ext.rescore.rows import METRICS, Candidates, StoredRows, listed
 from pyserini_ext.rescore.scoring import make_backend, rescore, score
-from pyserini_ext.rescore.top import best_positions
+from pyserini_ext.rescore.top import BestSoFar, best_positions, offsets_after
 
 BACKENDS = ["numpy", "numba"]
 DIMENSIONS = [1, 3, 97, 127, 384, 768, 1024, 4096]
@@ -212,8 +212,20 @@ def test_interpolation_is_that_of_fusion(backend):
             np.testing.assert_array_equal(found.scores[part], both[start:stop][best])
 
 
+def numba_positions(scores, k):
+    """What numba's heap ranks first."""
+    top = pytest.importorskip("pyserini_ext.rescore.numba_top")
+    offsets = np.array([0, 0, len(scores), len(scores)])
+    kept = offsets_after(offsets, k)
+    positions, best = np.empty(kept[-1], np.int32), np.empty(kept[-1], scores.dtype)
+    top.rank_lists(scores, offsets, kept, 0, 3, positions, best)
+    np.testing.assert_array_equal(best, scores[positions])
+    return positions
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_best_are_those_of_a_stable_sort(dtype):
+@pytest.mark.parametrize("positions", [best_positions, numba_positions])
+def test_the_best_are_those_of_a_stable_sort(dtype, positions):
     rng = np.random.default_rng(12)
     pool = np.array([0.0, -0.0, 1, 2, np.nan, np.inf, -np.inf], dtype=dtype)
     for n in (0, 1, 2, 5, 50, 500):
@@ -221,7 +233,22 @@ def test_the_best_are_those_of_a_stable_sort(dtype):
             scores = rng.choice(p, n)
             for k in (1, 2, n // 2 + 1, n + 1):
                 expected = np.argsort(-scores, kind="stable")[:k]
-                np.testing.assert_array_equal(best_positions(scores, k), expected)
+                np.testing.assert_array_equal(positions(scores, k), expected)
+
+
+def test_the_best_of_blocks_are_the_best_of_all():
+    rng = np.random.default_rng(18)
+    scores = rng.choice(np.array([0, 1, 2, np.nan, -np.inf], np.float32), (4, 300))
+    scores[3, 5:] = np.nan
+    best = BestSoFar(4, 40)
+    for start in range(0, 300, 29):
+        best.add(scores[:, start : start + 29], start)
+    for own, found, rows in zip(scores, best.scores, best.rows, strict=True):
+        finite = np.flatnonzero(own > -np.inf)
+        expected = finite[np.argsort(-own[finite], kind="stable")][:40]
+        assert rows[: len(expected)].tolist() == expected.tolist()
+        np.testing.assert_array_equal(found[: len(expected)], own[expected])
+        assert (rows[len(expected) :] == -1).all()
 
 
 ROWS = make(13, 5, 8, "float32")
