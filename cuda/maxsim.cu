@@ -80,6 +80,7 @@ __device__ __forceinline__ float score_document(const Tokens& query, const unsig
                 best[tile][1] = max_or_nan(best[tile][1], of[2 + column % 2]);
             }
         }
+        __syncwarp();  // tensor cores want the warp together
     }
 
     float total = 0.0f;

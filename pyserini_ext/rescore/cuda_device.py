@@ -125,7 +125,8 @@ class CudaDevice:
             return
         with self._device:
             function = self._function(launch.kernel)
-            if launch.shared > 48 << 10:
+            # Above 48 KiB, what the kernel declares itself included, it must be asked for.
+            if launch.shared > 40 << 10:
                 function.max_dynamic_shared_size_bytes = launch.shared
             function((launch.grid,), (launch.block,), launch.arguments, shared_mem=launch.shared)
 
@@ -198,6 +199,8 @@ def _unavailable(number: int) -> str | None:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:  # CuPy's own classes differ between no driver, too old and no device
         return f"no CUDA device can be used: {error}; is the NVIDIA driver installed?"
+    if not count:
+        return "no CUDA device is visible; see nvidia-smi"
     if number >= count:
-        return f"there is no device cuda:{number}; {count} found, cuda:0 to cuda:{count - 1}"
+        return f"no device cuda:{number}; there are cuda:0 to cuda:{count - 1}"
     return None
