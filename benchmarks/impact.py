@@ -18,6 +18,7 @@ text     inference-free retrieval and BM25 on the same texts, from text to hits
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -82,12 +83,22 @@ def main() -> None:
     add("--repeats", type=int, default=5, help="of searches (default: %(default)s)")
     add("--starts", type=int, default=3, help="of processes (default: %(default)s)")
     add("--only", nargs="+", choices=KINDS)
-    add("--json", type=Path, help="write all numbers")
+    add(
+        "--json",
+        type=Path,
+        help="write all numbers; with --only, those of the other kinds stay as they are in it",
+    )
     add("--plot", type=Path, help="write a figure")
     args = parser.parse_args()
     kinds = args.only or KINDS
     impact_search.load_core(args.work)
-    report: dict[str, Any] = describe()
+    report: dict[str, Any] = {}
+    if args.only and args.json and args.json.is_file():
+        report = json.loads(args.json.read_text(encoding="utf-8"))
+    about = describe()
+    report |= about | {"measured": report.get("measured", {})}
+    for kind in kinds:
+        report["measured"][kind] = {key: about[key] for key in ("date", "commit", "load_average")}
     if "build" in kinds:
         report["build"] = {
             "start": impact_build.start_up(args.work),

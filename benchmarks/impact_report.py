@@ -109,7 +109,8 @@ def _build(found: dict[str, Any]) -> str:
         markdown(["building", "documents", "documents/s", "CPU-s", "peak MiB", "MB"], rows())
         + "\nOf the processor time, starting takes Pyserini's command "
         f"{start['pyserini']:.1f} s and ours {start['ours']:.1f} s. "
-        f"Hits and scores at k={same['k']} are the same for {same['same']} of {same['queries']} queries.\n"
+        f"Hits and scores at k={same['k']} are the same for {same['same']} of "
+        f"{same['queries']} queries.\n"
     )
 
 
