@@ -31,6 +31,7 @@ _HOMES = {
     "Interpolation": "fusion.interpolation",
     "PyseriniSearcher": "search.sparse",
     "RM3": "feedback.rm3",
+    "RescoringSearcher": "search.rescoring",
     "Rocchio": "feedback.vector",
     "Run": "run",
     "RunWriter": "run",

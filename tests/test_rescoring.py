@@ -79,14 +79,14 @@ def best(scores, k):
     return sorted(scores, key=lambda docid: (-scores[docid], docid))[:k]
 
 
-@pytest.mark.parametrize("depth", [1, 30, 1000])
+@pytest.mark.parametrize("depth", [1, 30, None])
 @pytest.mark.parametrize("k", [1, 7, 1000])
 def test_ranks_the_candidates_by_their_dense_scores(dense, documents, depth, k):
     first = Sparse()
     run = RescoringSearcher(first, dense, depth=depth).batch_search(QUERIES, QIDS, k)
     for query, qid in zip(QUERIES, QIDS, strict=True):
         table = dense_scores(dense, documents, query)
-        expected = {d: table[d] for d in first.table[query].head(max(depth, k)).docids}
+        expected = {d: table[d] for d in first.table[query].head(depth or 1000).docids}
         assert run[qid].docids.tolist() == best(expected, k)
         np.testing.assert_allclose(
             run[qid].scores, [expected[d] for d in run[qid].docids], rtol=1e-5, atol=1e-5
@@ -128,7 +128,7 @@ def test_a_grid_of_weights_scores_the_candidates_once(dense):
     rules = [Interpolation(alpha) for alpha in (0.1, 0.5, 0.9)]
     grid = searcher.batch_stages(QUERIES, QIDS, 20, rules=rules, every=True)
     assert len(calls) == 1
-    assert [list(stages) for stages in grid] == [["sparse", "rescored", "interpolated"]] * 3
+    assert [list(stages) for stages in grid] == [["sparse", "dense", "interpolated"]] * 3
     for rule, stages in zip(rules, grid, strict=True):
         alone = RescoringSearcher(Sparse(), dense, rule).batch_search(QUERIES, QIDS, 20)
         assert dict(stages["interpolated"]) == dict(alone)
@@ -238,7 +238,8 @@ def test_feedback_on_rescored_lists_interpolates(dense):
     (stages,) = searcher.batch_stages(QUERIES, QIDS, 100, every=True)
     assert list(stages) == ["dense", "sparse", "before", "feedback", "after"]
     for run in stages.values():
-        assert set(run["1"].docids) == set(stages["sparse"]["1"].docids)
+        assert len(run["1"]) >= 100
+        assert set(run["1"].docids) <= set(stages["sparse"]["1"].docids)
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,49 @@ DENSE = ["--index", "i", "--encoder", "minilm"]
 BOTH = [*DENSE, "--sparse-index", "s"]
 
 
+RESCORE = ["--sparse-index", "s", "--rescore-store", "v", "--encoder", "minilm"]
+
+
+def test_rescoring_gives_the_candidates_the_scores_of_dense_retrieval(
+    lucene, faiss, topics, tmp_path
+):
+    given = ["--topics", str(topics), "--quiet", "--output"]
+    rescore = ["--sparse-index", str(lucene), "--rescore-store", str(faiss), "--encoder", "minilm"]
+    search([*rescore, "--sparse-hits", "30", *given, str(tmp_path / "rescored.txt")])
+    search(["--sparse-index", str(lucene), "--hits", "30", *given, str(tmp_path / "bm25.txt")])
+    search([*dense_arguments(faiss, topics, tmp_path / "dense.txt"), "--encoder", "minilm"])
+    rescored, bm25 = scores(tmp_path / "rescored.txt"), scores(tmp_path / "bm25.txt")
+    dense = scores(tmp_path / "dense.txt")
+    assert set(rescored) == set(bm25)
+    for qid, found in rescored.items():
+        assert set(found) == set(bm25[qid])
+        for docid, score in found.items():
+            assert score == pytest.approx(dense[qid][docid], abs=2e-6)
+
+
+def test_early_stopping_writes_the_same_run(lucene, faiss, topics, tmp_path):
+    given = [*RESCORE[::2]]
+    paths = [str(lucene), str(faiss), "minilm"]
+    command = [part for pair in zip(given, paths, strict=True) for part in pair]
+    command += ["--interpolate", "--normalise", "none", "--alpha", "0.1", "0.9", "--hits", "10"]
+    for name, extra in (("full", []), ("early", ["--early-stopping", "bound"])):
+        output = ["--topics", str(topics), "--output", str(tmp_path / f"{name}.txt"), "--quiet"]
+        search([*command, *output, *extra])
+    for alpha in ("0.1", "0.9"):
+        same_file(tmp_path / f"early.alpha={alpha}.txt", tmp_path / f"full.alpha={alpha}.txt")
+
+
+def test_the_rescoring_plugin_is_the_command(lucene, faiss, topics, tmp_path):
+    store = ["--sparse-searcher", "rescoring", "--sparse-arg", f"store={faiss}"]
+    options = ["--sparse-arg", "alpha=0.3", "--topics", str(topics), "--quiet", "--hits", "20"]
+    search(["--sparse-index", str(lucene), *store, *options, "--output", str(tmp_path / "a.txt")])
+    rescore = ["--rescore-store", str(faiss), "--encoder", "minilm", "--interpolate"]
+    weight = ["--alpha", "0.3", "--hits", "20", "--topics", str(topics), "--quiet"]
+    output = ["--output", str(tmp_path / "b.txt")]
+    search(["--sparse-index", str(lucene), *rescore, *weight, *output])
+    same_file(tmp_path / "a.txt", tmp_path / "b.txt")
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -296,6 +339,15 @@ BOTH = [*DENSE, "--sparse-index", "s"]
             "contradicts the convention",
         ),
         ([*DENSE, "--output-format", "msmarco", "--tag", "mine"], "--tag has no place"),
+        (RESCORE[2:], "--rescore-store has no effect without --sparse-index"),
+        (RESCORE[:4], "--rescore-store needs --encoder"),
+        ([*RESCORE, "--index", "i"], "searches, or it rescores"),
+        ([*DENSE, "--rescore-backend", "numpy"], "no effect without --rescore-store"),
+        ([*DENSE, "--early-stopping", "bound"], "no effect without --rescore-store"),
+        ([*RESCORE, "--nprobe", "3"], "--nprobe has no effect without --index"),
+        ([*RESCORE, "--early-stopping", "bound"], "early stopping needs interpolation"),
+        ([*RESCORE, "--early-stopping", "bound", "--interpolate"], "needs normalise='none'"),
+        ([*RESCORE, "--early-stopping", "bound", "--prf", "avg"], "--prf avg ranks by it"),
     ],
 )
 def test_contradictory_options_fail_before_anything_is_opened(wrong, message):

@@ -15,19 +15,23 @@ from pyserini_ext.files import write_json
 from pyserini_ext.fusion.interpolation import Interpolation, alpha_path
 from pyserini_ext.plugins import create
 from pyserini_ext.provenance import beside, describe
+from pyserini_ext.rescore.scoring import make_backend
 from pyserini_ext.run import Run, RunWriter
 from pyserini_ext.search.base import Searcher
-from pyserini_ext.search.dense import DenseSearcher
-from pyserini_ext.search.options import (
+from pyserini_ext.search.checks import (
     existing,
     merge,
-    parse_args,
     prf_options,
     refines_terms,
     rules,
     sparse_options,
 )
-from pyserini_ext.search.staged import StagedSearcher
+from pyserini_ext.search.dense import DenseSearcher
+from pyserini_ext.search.feedback import FeedbackSearcher
+from pyserini_ext.search.options import parse_args
+from pyserini_ext.search.rescoring import RescoringSearcher
+from pyserini_ext.search.staged import InterpolatedSearcher, StagedSearcher
+from pyserini_ext.search.term_feedback import TermFeedbackSearcher
 from pyserini_ext.topics import load_topics
 
 
@@ -37,17 +41,13 @@ def build(args: argparse.Namespace) -> Searcher:
     feedback = create("feedback", args.prf, **prf_options(args)) if args.prf else None
     sparse = _sparse(args) if args.sparse_index else None
     if feedback is not None and refines_terms(args):
-        from pyserini_ext.search.term_feedback import TermFeedbackSearcher
-
         sparse = TermFeedbackSearcher(cast("Any", sparse), feedback, args.prf_iterations or 1)
         feedback = None
-    if not args.index:
+    if not args.index and not args.rescore_store:
         assert sparse is not None
         return sparse
     dense = _dense(args)
     if feedback is not None:
-        from pyserini_ext.search.feedback import FeedbackSearcher
-
         return FeedbackSearcher(
             dense,
             feedback,
@@ -56,12 +56,20 @@ def build(args: argparse.Namespace) -> Searcher:
             rules(args)[0] if args.interpolate else None,
             iterations=args.prf_iterations or 1,
             renormalise=bool(args.prf_renormalise),
+            rescore=bool(args.rescore_store),
             dense_hits=args.dense_hits,
             sparse_hits=args.sparse_hits,
         )
+    if args.rescore_store:
+        assert sparse is not None
+        return RescoringSearcher(
+            sparse,
+            dense,
+            rules(args)[0] if args.interpolate else None,
+            depth=args.sparse_hits,
+            early_stop=args.early_stopping,
+        )
     if sparse is not None:
-        from pyserini_ext.search.staged import InterpolatedSearcher
-
         return InterpolatedSearcher(
             dense,
             sparse,
@@ -83,9 +91,11 @@ def _dense(args: argparse.Namespace) -> DenseSearcher:
         "max_length": args.max_length,
     }
     encoder = make_encoder(args.encoder, **merge(options, args.encoder_arg, "--encoder-arg"))
+    device = args.device if (args.device or "").startswith(("cpu", "cuda")) else None
     return DenseSearcher(
-        args.index,
+        args.index or args.rescore_store,
         encoder,
+        backend=make_backend(args.rescore_backend or "auto", device, args.threads),
         missing_vector=args.missing_vector or "error",
         ef_search=args.ef_search,
         nprobe=args.nprobe,
@@ -144,9 +154,11 @@ def search_batch(
 ) -> list[Mapping[str, Run]]:
     """Return, for each weight, the runs by stage of one batch."""
     if isinstance(searcher, StagedSearcher):
+        # A plugin that interpolates knows its own weight.
+        grid = weights if args.interpolate else None
         return list(
             searcher.batch_stages(
-                queries, qids, args.hits, args.threads, weights, every=args.save_stages
+                queries, qids, args.hits, args.threads, grid, every=args.save_stages
             )
         )
     return [{"result": searcher.batch_search(queries, qids, args.hits, args.threads)}]

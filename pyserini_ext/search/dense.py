@@ -12,7 +12,9 @@ from pyserini_ext.errors import InputError
 from pyserini_ext.hits import Docids, Hits, as_docids
 from pyserini_ext.index.open import open_vectors
 from pyserini_ext.index.vectors import MISSING, VectorStore
+from pyserini_ext.rescore.backend import Backend
 from pyserini_ext.rescore.rows import Candidates
+from pyserini_ext.rescore.scoring import make_backend
 from pyserini_ext.run import Run
 from pyserini_ext.search.base import Searcher, check_batch
 
@@ -31,6 +33,9 @@ class DenseSearcher(Searcher):
         comes; without one only :meth:`search_vectors` works.
     missing_vector : {"error", "skip", "zero"}
         What to do when the vector of a document is looked up that has none.
+    backend : {"auto", "cuda", "numba", "numpy"} or Backend
+        What computes the scores of given documents; see
+        :func:`~pyserini_ext.rescore.scoring.make_backend`.
     ef_search, nprobe : int, optional
         Passed to :func:`~pyserini_ext.index.open.open_vectors`.
     **encoder_options
@@ -48,6 +53,7 @@ class DenseSearcher(Searcher):
         encoder: Any = None,
         *,
         missing_vector: str = "error",
+        backend: str | Backend = "auto",
         ef_search: int | None = None,
         nprobe: int | None = None,
         **encoder_options: Any,
@@ -59,6 +65,7 @@ class DenseSearcher(Searcher):
         else:
             self.store = open_vectors(index, ef_search=ef_search, nprobe=nprobe)
         self.missing_vector = missing_vector
+        self.backend = make_backend(backend) if isinstance(backend, str) else backend
         self._encoder = encoder
         self._encoder_options = encoder_options
 
@@ -144,7 +151,7 @@ class DenseSearcher(Searcher):
             nothing = np.zeros((1, self.store.dimension), dtype=np.float32)
             zero = [self.store.similarity(vector, nothing)[0] for vector in vectors]
             scores[~found] = np.array(zero, dtype=np.float32)[query[~found]]
-        scores[found] = self.store.score(vectors, Candidates(rows[found], offsets))
+        scores[found] = self.store.score(vectors, Candidates(rows[found], offsets), self.backend)
         return np.split(scores, np.cumsum(lengths)[:-1]) if lengths else []
 
     def with_vectors(self, hits: Sequence[Hits]) -> list[Hits]:

@@ -13,7 +13,7 @@ from pyserini_ext.fusion.interpolation import Interpolation
 from pyserini_ext.hits import Hits
 from pyserini_ext.search.base import Searcher
 from pyserini_ext.search.dense import DenseSearcher
-from pyserini_ext.search.rescoring import rescored
+from pyserini_ext.search.rescoring import candidates, rescored
 from pyserini_ext.search.staged import FirstRound, StagedSearcher, rule_of
 
 WHEN = ("before", "after", "both")
@@ -46,7 +46,8 @@ class FeedbackSearcher(StagedSearcher):
         Every dense round scores the documents that the sparse searcher found, instead of searching
         the vector store.
     dense_hits, sparse_hits : int, optional
-        Depth of the lists that are interpolated; as deep as the result by default.
+        Depth of the lists that are interpolated; as deep as the result by default, and to rescore
+        at least 1000.
 
     Raises
     ------
@@ -113,7 +114,8 @@ class FeedbackSearcher(StagedSearcher):
         vectors = self.searcher.encode(queries)
         sparse = None
         if self.sparse is not None:
-            run = self.sparse.batch_search(queries, qids, self.sparse_hits or k, threads)
+            depth = candidates(self.sparse_hits, k) if self.rescore else self.sparse_hits or k
+            run = self.sparse.batch_search(queries, qids, depth, threads)
             sparse = list(run.values())
         first = FirstRound(queries, qids, vectors, None, sparse)
         depth = (self.dense_hits or k) if self.before else self.feedback.depth

@@ -20,6 +20,9 @@ from pyserini_ext.search.staged import FirstRound, StagedSearcher, complete, rul
 EARLY_STOP = ("bound", "estimate")
 """``bound`` gives the hits of scoring everything; ``estimate`` looks fewer up and may not."""
 
+DEPTH = 1000
+"""Candidates that are scored by default."""
+
 BLOCK = 1 << 14
 """Vectors read at a time to find the longest."""
 
@@ -40,8 +43,8 @@ class RescoringSearcher(StagedSearcher):
         Without one (and without `alpha`) the dense score alone ranks the candidates.
     alpha : float, optional
         Short for ``rule=Interpolation(alpha)``.
-    depth : int
-        Candidates of the first stage; never fewer than the hits asked for.
+    depth : int, optional
+        Candidates of the first stage; by default 1000, or the hits asked for if those are more.
     early_stop : {"bound", "estimate"}, optional
         Do not score candidates that cannot enter the result: see
         :func:`~pyserini_ext.search.early_stop.interpolate_early`. Needs ``normalise="none"``.
@@ -69,7 +72,7 @@ class RescoringSearcher(StagedSearcher):
         rule: Interpolation | None = None,
         *,
         alpha: float | None = None,
-        depth: int = 1000,
+        depth: int | None = None,
         early_stop: str | None = None,
     ) -> None:
         if not isinstance(dense, DenseSearcher):
@@ -77,7 +80,7 @@ class RescoringSearcher(StagedSearcher):
                 f"rescoring looks vectors up, which {type(dense).__name__} has not; give a "
                 "DenseSearcher"
             )
-        if depth < 1:
+        if depth is not None and depth < 1:
             raise InputError(f"depth is {depth}; it must be at least 1")
         self.interpolates = rule is not None or alpha is not None
         super().__init__(dense, first_stage, rule_of(rule, alpha), None, depth)
@@ -91,7 +94,7 @@ class RescoringSearcher(StagedSearcher):
     ) -> FirstRound:
         """Retrieve the candidates and score them (see :meth:`StagedSearcher.first_round`)."""
         assert self.sparse is not None
-        run = self.sparse.batch_search(queries, qids, max(self.depth, k), threads)
+        run = self.sparse.batch_search(queries, qids, candidates(self.depth, k), threads)
         sparse, dense = list(run.values()), None
         vectors = self.searcher.encode(queries)
         self.looked_up = 0
@@ -110,7 +113,7 @@ class RescoringSearcher(StagedSearcher):
             check_early_stop(self.early_stop, rule)
             return found | {"interpolated": self._early(first, rule, k)}
         if every or not self.interpolates:
-            found["rescored"] = [hits.head(k) for hits in first.dense]
+            found["dense"] = [hits.head(k) for hits in first.dense]
         if self.interpolates:
             pairs = zip(first.sparse, first.dense, strict=True)
             found["interpolated"] = [rule.fuse(s, d, k) for s, d in pairs]
@@ -142,8 +145,13 @@ class RescoringSearcher(StagedSearcher):
         return longest
 
 
+def candidates(depth: int | None, k: int) -> int:
+    """Return how many documents to rescore for `k` hits: few hits do not mean few candidates."""
+    return depth or max(DEPTH, k)
+
+
 def rescored(
-    dense: DenseSearcher, vectors: np.ndarray, candidates: Sequence[Hits]
+    dense: DenseSearcher, vectors: np.ndarray, lists: Sequence[Hits]
 ) -> tuple[list[Hits], list[Hits]]:
     """Return the candidates as they were, and ranked by their dense scores.
 
@@ -151,20 +159,21 @@ def rescored(
     ----------
     dense : DenseSearcher
     vectors : ndarray of float32, shape (q, dimension)
-    candidates : sequence of Hits, length q
+    lists : sequence of Hits, length q
+        The candidates.
 
     Returns
     -------
     tuple of two lists of Hits, length q
         Documents without a vector stand in neither, under ``missing_vector="skip"``.
     """
-    nothing = [Hits([], np.empty(0, np.float32)) for _ in candidates]
+    nothing = [Hits([], np.empty(0, np.float32)) for _ in lists]
 
     def score(docids: Sequence[Sequence[str]]) -> list[np.ndarray]:
         return dense.score_vectors(vectors, docids)
 
     # Nothing is asked of the sparse side: it has the score of every candidate.
-    return complete(candidates, nothing, score, score)
+    return complete(lists, nothing, score, score)
 
 
 def check_early_stop(early_stop: str | None, rule: Interpolation | None) -> None:
@@ -195,7 +204,7 @@ def rescoring(
     first_stage: str = "bm25",
     alpha: float | None = None,
     normalise: str | None = None,
-    depth: int = 1000,
+    depth: int | None = None,
     early_stop: str | None = None,
     missing_vector: str = "error",
 ) -> RescoringSearcher:

@@ -1,0 +1,242 @@
+"""Which options of ``python -m pyserini_ext.search`` belong together, and what they say."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pyserini_ext.errors import InputError
+from pyserini_ext.fusion.interpolation import Interpolation
+from pyserini_ext.plugins import load, parameters, read_options
+from pyserini_ext.search.rescoring import check_early_stop
+
+NEEDS = {
+    "--index": ("ef_search", "nprobe"),
+    "--index or --rescore-store": (
+        "encoder",
+        "device",
+        "pooling",
+        "l2_norm",
+        "query_prefix",
+        "max_length",
+        "encoder_arg",
+        "missing_vector",
+        "interpolate",
+    ),
+    "--rescore-store": ("rescore_backend", "early_stopping"),
+    "--sparse-index": (
+        "sparse_searcher",
+        "k1",
+        "b",
+        "language",
+        "sparse_encoder",
+        "min_idf",
+        "sparse_arg",
+        "interpolate",
+        "rescore_store",
+    ),
+    "--interpolate": ("alpha", "normalise", "missing", "convention", "dense_hits"),
+    "--interpolate or --rescore-store": ("sparse_hits",),
+    "--prf": (
+        "prf_depth",
+        "prf_iterations",
+        "prf_renormalise",
+        "prf_arg",
+        "rocchio_alpha",
+        "rocchio_beta",
+        "rocchio_gamma",
+        "rocchio_topk",
+        "rocchio_bottomk",
+    ),
+}
+"""Options that mean nothing without another one."""
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse contradictory options, so that none is silently ignored.
+
+    Raises
+    ------
+    InputError
+    """
+    if not args.index and not args.sparse_index and not args.rescore_store:
+        raise InputError("nothing to search: give --index (dense), --sparse-index, or both")
+    for needed, dependants in NEEDS.items():
+        if any(getattr(args, _name(flag)) for flag in needed.split(" or ")):
+            continue
+        for name in dependants:
+            if getattr(args, name) is not None:
+                raise InputError(f"{_flag(name)} has no effect without {needed}; add {needed}")
+    if args.index and args.rescore_store:
+        raise InputError(
+            "both --index and --rescore-store are given: the dense side searches, or it rescores "
+            "what the sparse side found; leave one out"
+        )
+    if (args.index or args.rescore_store) and not args.encoder:
+        given = "--index" if args.index else "--rescore-store"
+        raise InputError(f"{given} needs --encoder, e.g. --encoder minilm")
+    if args.index and args.sparse_index and not args.interpolate:
+        raise InputError("both --index and --sparse-index are given; say --interpolate as well")
+    if args.interpolate in ("before", "both") and not args.prf:
+        raise InputError(
+            f"--interpolate {args.interpolate} is about feedback; add --prf, or say --interpolate"
+        )
+    if args.prf != "rocchio":
+        for name in NEEDS["--prf"]:
+            if name.startswith("rocchio") and getattr(args, name) is not None:
+                raise InputError(f"{_flag(name)} only applies to --prf rocchio, not {args.prf}")
+    _check_sparse(args)
+    _check_feedback(args)
+    _check_rescoring(args)
+    for name in (
+        "hits",
+        "threads",
+        "batch_size",
+        "max_length",
+        "ef_search",
+        "nprobe",
+        "dense_hits",
+        "sparse_hits",
+        "prf_depth",
+        "prf_iterations",
+    ):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise InputError(f"{_flag(name)} is {value}; it must be at least 1")
+    if args.output_format == "msmarco" and args.tag != "pyserini-ext":
+        raise InputError("--tag has no place in --output-format msmarco; leave it out")
+    if args.alpha and len(set(args.alpha)) < len(args.alpha):
+        raise InputError("--alpha names a weight twice")
+    rules(args)
+
+
+def refines_terms(args: argparse.Namespace) -> bool:
+    """Whether the feedback method works on the tokens of sparse queries, not on dense vectors."""
+    method = load("feedback", args.prf) if args.prf else None
+    return hasattr(method, "refine_terms") and not hasattr(method, "refine")
+
+
+def _check_feedback(args: argparse.Namespace) -> None:
+    """Refuse a feedback method on the wrong side."""
+    if not args.prf:
+        return
+    if not refines_terms(args):
+        if not args.index and not args.rescore_store:
+            raise InputError(
+                f"--prf {args.prf} refines dense query vectors; add --index (and --encoder), or "
+                "choose a method for sparse queries, such as rm3"
+            )
+        return
+    name = args.sparse_searcher or "bm25"
+    if not args.sparse_index:
+        raise InputError(
+            f"--prf {args.prf} refines the tokens of sparse queries; add --sparse-index (and "
+            "--sparse-searcher inference-free), or choose a method for dense vectors, such as "
+            "rocchio"
+        )
+    if not hasattr(load("searcher", name), "search_weights"):
+        raise InputError(
+            f"--prf {args.prf} changes the weights of query tokens, which the searcher {name} does "
+            "not have; say --sparse-searcher inference-free or impact (RM3 for BM25: "
+            "python -m pyserini_ext pyserini.search.lucene --rm3)"
+        )
+    if args.interpolate in ("before", "both"):
+        raise InputError(
+            f"--interpolate {args.interpolate} mixes what dense feedback starts from; with --prf "
+            f"{args.prf} say --interpolate"
+        )
+    if args.prf_renormalise:
+        raise InputError(f"--prf-renormalise is about dense vectors, not --prf {args.prf}")
+
+
+def _check_rescoring(args: argparse.Namespace) -> None:
+    """Refuse early stopping where it could not be right."""
+    if not args.early_stopping:
+        return
+    if args.prf and not refines_terms(args):
+        raise InputError(
+            f"--early-stopping leaves documents without a dense score, and --prf {args.prf} ranks "
+            "by it; leave one out"
+        )
+    for rule in rules(args) if args.interpolate else [None]:
+        check_early_stop(args.early_stopping, rule)
+
+
+SPARSE = {
+    "k1": "k1",
+    "b": "b",
+    "language": "language",
+    "sparse_encoder": "encoder",
+    "min_idf": "min_idf",
+}
+"""Flags for parameters of a sparse searcher, and the parameters' names."""
+
+
+def _check_sparse(args: argparse.Namespace) -> None:
+    """Refuse flags for what the chosen searcher does not take."""
+    if not args.sparse_index:
+        return
+    name = args.sparse_searcher or "bm25"
+    taken = parameters(load("searcher", name))
+    if taken is None:
+        return
+    for flag, parameter in SPARSE.items():
+        if getattr(args, flag) is not None and parameter not in taken:
+            raise InputError(
+                f"{_flag(flag)} does not apply to the searcher {name}, which takes "
+                f"{', '.join(option for option in taken if option != 'index')}; choose another "
+                "with --sparse-searcher"
+            )
+
+
+def sparse_options(args: argparse.Namespace) -> dict[str, object]:
+    """Return the parameters of the sparse searcher that the command line gave."""
+    flags = {parameter: getattr(args, flag) for flag, parameter in SPARSE.items()}
+    return merge(flags, args.sparse_arg, "--sparse-arg")
+
+
+def rules(args: argparse.Namespace) -> list[Interpolation]:
+    """Return the interpolation for each ``--alpha`` (one by default)."""
+    return [
+        Interpolation(
+            alpha=alpha,
+            normalise=args.normalise,
+            missing=args.missing,
+            convention=args.convention or "convex",
+        )
+        for alpha in args.alpha or [0.5]
+    ]
+
+
+def prf_options(args: argparse.Namespace) -> dict[str, object]:
+    """Return the parameters of the feedback method that the command line gave."""
+    options: dict[str, object] = {"depth": args.prf_depth}
+    for name in ("alpha", "beta", "gamma", "topk", "bottomk"):
+        options[name] = getattr(args, f"rocchio_{name}")
+    return merge(options, args.prf_arg, "--prf-arg")
+
+
+def merge(flags: Mapping[str, object], pairs: Sequence[str] | None, flag: str) -> dict[str, object]:
+    """Join options that have a flag of their own with those given as ``NAME=VALUE``."""
+    options = {name: value for name, value in flags.items() if value is not None}
+    for name, value in read_options(pairs or ()).items():
+        if name in options:
+            raise InputError(f"{flag} {name}={value}: {name} is given twice")
+        options[name] = value
+    return options
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _name(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
+
+
+def existing(args: argparse.Namespace) -> dict[str, Path]:
+    """Return the inputs that lie on this machine, by role."""
+    roles = ("topics", "index", "sparse_index", "rescore_store")
+    named = {role: getattr(args, role) for role in roles}
+    return {role: Path(name) for role, name in named.items() if name and Path(name).exists()}
