@@ -21,7 +21,13 @@ from common import markdown
 from pyserini_ext.command import run_command
 from pyserini_ext.errors import InputError
 from pyserini_ext.files import write_json
-from pyserini_ext.rescore import cuda_launch, cuda_plan, cuda_topk
+from pyserini_ext.rescore import (
+    cuda_grouped,
+    cuda_launch,
+    cuda_maxsim,
+    cuda_plan,
+    cuda_topk,
+)
 from pyserini_ext.rescore.cuda import CudaBackend, row_stride
 from pyserini_ext.rescore.cuda_device import CudaDevice
 from pyserini_ext.rescore.cuda_launch import NULL
@@ -141,6 +147,53 @@ def measure(dtype: str, options: argparse.Namespace, rng: np.random.Generator) -
     return found
 
 
+def measure_shared(options: argparse.Namespace, rng: np.random.Generator) -> dict[str, Any]:
+    """Measure candidates from so few rows that queries share them: pair by pair, and grouped."""
+    device = CudaDevice()
+    rows = make_rows("float32", options.rows, options.dimension, rng)
+    queries = rng.standard_normal((options.queries, options.dimension), dtype=np.float32)
+    offsets = np.arange(options.queries + 1, dtype=np.int64) * options.candidates
+    pool = rng.choice(options.rows, max(1, options.candidates * 2), replace=False)
+    wanted_here = rng.choice(pool, offsets[-1]).astype(np.int32)
+    stored = device.put_rows(rows, row_stride(rows))
+    vectors, lists, wanted = (device.put(each) for each in (queries, offsets, wanted_here))
+    scores = device.empty(len(wanted_here), np.float32)
+    tiles = cuda_plan.tiles(offsets, cuda_plan.tile_size(len(wanted_here), device.multiprocessors))
+    pairwise = cuda_launch.gather(
+        device, vectors, NULL, rows, stored, wanted, lists, tiles, "ip", scores
+    )
+
+    def plan(_: int) -> tuple[cuda_grouped.Groups, int]:
+        return cuda_grouped.group(device, wanted, lists, options.queries, rows)
+
+    grouped = cuda_grouped.launch(device, vectors, NULL, rows, stored, *plan(0), "ip", scores)
+    return {
+        "candidates_per_row": cuda_grouped.sharing(Candidates(wanted_here, offsets)),
+        "pair_by_pair": summary(seconds(lambda _: device.launch(pairwise), options.repeats)),
+        "grouped": summary(seconds(lambda _: device.launch(grouped), options.repeats)),
+        "grouping": summary(seconds(plan, options.repeats)),
+    }
+
+
+def measure_maxsim(options: argparse.Namespace, rng: np.random.Generator) -> dict[str, Any]:
+    """Measure MaxSim of 32 query tokens and ragged documents of 60 to 300 tokens, dimension 128."""
+    device = CudaDevice()
+    lengths = rng.integers(60, 300, 20_000)
+    bounds = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+    rows = make_rows("float16", int(bounds[-1]), 128, rng)
+    queries = cuda_maxsim.packed(rng.standard_normal((options.queries, 32, 128)))
+    offsets = np.arange(options.queries + 1, dtype=np.int64) * options.candidates
+    wanted = rng.integers(0, len(lengths), offsets[-1]).astype(np.int32)
+    stored = device.put_rows(rows, row_stride(rows))
+    scores = device.empty(len(wanted), np.float32)
+    launch = cuda_maxsim.launch(
+        *(device, queries, None, Candidates(wanted, offsets), stored),
+        *(128, bounds, None, scores),
+    )
+    size = int(lengths[wanted].sum()) * 256
+    return summary(seconds(lambda _: device.launch(launch), options.repeats), size)
+
+
 def with_torch(
     rows: StoredRows, queries: np.ndarray, sets: list[np.ndarray], options: argparse.Namespace
 ) -> dict[str, Any] | str:
@@ -183,7 +236,15 @@ def render(results: dict[str, Any]) -> str:
         peer = f"{torch['us']:.0f}" if isinstance(torch, dict) else torch
         lines.append([dtype, f"{score['us']:.0f}", share, f"{both['us']:.0f}", peer])
     heads = ["rows", "score, µs", "GB/s (of read rate)", "score + top-k, µs", "torch, µs"]
-    return markdown(heads, lines)
+    shared, late = results["shared"], results["maxsim"]
+    return (
+        f"{markdown(heads, lines)}\n\n"
+        f"{shared['candidates_per_row']:.1f} candidates a row: "
+        f"{shared['pair_by_pair']['us']:.0f} µs pair by pair, {shared['grouped']['us']:.0f} µs "
+        f"grouped, after {shared['grouping']['us']:.0f} µs to group them\n"
+        f"MaxSim: {late['us']:.0f} µs, {late['gb_per_s']:.0f} GB/s "
+        f"({late['gb_per_s'] / ceiling:.0%} of the read rate)"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -213,6 +274,8 @@ def main(arguments: list[str] | None = None) -> int:
         | {"candidates": options.candidates, "k": options.k},
         "read": read_rate(options.repeats, 4 << 30),
         "dtypes": {dtype: measure(dtype, options, rng) for dtype in DTYPES},
+        "shared": measure_shared(options, rng),
+        "maxsim": measure_maxsim(options, rng),
     }
     print(f"{results['gpu']}: reads {results['read']['gb_per_s']} GB/s\n\n{render(results)}")
     if options.output:
