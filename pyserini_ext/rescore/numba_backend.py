@@ -15,7 +15,7 @@ import numpy as np
 from pyserini_ext.rescore.backend import Backend
 from pyserini_ext.rescore.numpy_backend import of_signs
 from pyserini_ext.rescore.quantise import signs
-from pyserini_ext.rescore.rows import METRICS, Candidates, Ranked, StoredRows
+from pyserini_ext.rescore.rows import Candidates, Ranked, StoredRows
 from pyserini_ext.rescore.top import interpolated, offsets_after
 
 ALONE = 1 << 18
@@ -76,10 +76,10 @@ class NumbaBackend(Backend):
         scaled = rows.scales is not None
         scales = _sealed(np.asarray(rows.scales) if scaled else np.empty(0, dtype=np.float32))
         scores = np.empty(len(wanted), dtype=np.float32)
-        which = METRICS.index(metric)
+        cosine, l2 = (True if metric == name else None for name in ("cosine", "l2"))
         self._run(
             lambda start, stop: numba_kernels.score_numbers(
-                queries, wanted, offsets, data, scales, which, start, stop, scores
+                queries, wanted, offsets, data, scales, cosine, l2, start, stop, scores
             ),
             pieces,
         )

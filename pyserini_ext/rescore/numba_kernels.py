@@ -173,23 +173,25 @@ def score_numbers(
     offsets: np.ndarray,
     data: np.ndarray,
     scales: np.ndarray,
-    metric: int,
+    cosine: bool | None,
+    l2: bool | None,
     start: int,
     stop: int,
     out: np.ndarray,
 ) -> None:
     """Score the candidates `start` to `stop` into the same places of `out`.
 
-    `metric` is a place in :data:`~pyserini_ext.rescore.rows.METRICS`.
+    One of `cosine` and `l2` is True or both are None: by the type of None numba knows which of the
+    loops it need not compile.
     """
     i = np.searchsorted(offsets, start, side="right") - 1
     while start < stop:
         end = min(stop, offsets[i + 1])
         own = rows[start:end]
         part = out[start:end]
-        if metric == 1:
+        if cosine is not None:
             cosines(queries[i], data, own, part)
-        elif metric == 2:
+        elif l2 is not None:
             distances(queries[i], data, own, scales, part)
         else:
             products(queries[i], data, own, part)
