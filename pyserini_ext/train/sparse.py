@@ -138,7 +138,7 @@ def check(args: argparse.Namespace) -> None:
         )
     if args.idf and not Path(args.idf).is_file():
         raise InputError(f"no such file: {args.idf}")
-    least = {"steps": 1, "queries": 1, "documents": 2, "accumulate": 1, "save_every": 1, "l0": 0}
+    least = {"steps": 0, "queries": 1, "documents": 2, "accumulate": 1, "save_every": 1, "l0": 0}
     least |= {"max_length": 3, "threads": 1, "warmup": 0, "flops_ramp": 0, "seed": 0}
     for name, value in least.items():
         given = getattr(args, name)
@@ -168,7 +168,9 @@ def defaults(args: argparse.Namespace) -> None:
             setattr(args, name, value)
 
 
-def write_layout(folder: Path, idf: dict[str, float], activation: str, max_length: int) -> None:
+def write_layout(
+    folder: Path, idf: dict[str, float], activation: str, max_length: int, width: int
+) -> None:
     """Write what stands beside a model: the table, and how documents are encoded.
 
     ``idf.json`` lies where OpenSearch's doc-only models have it. The activation and the length are
@@ -187,9 +189,22 @@ def write_layout(folder: Path, idf: dict[str, float], activation: str, max_lengt
     write_json(folder / "modules.json", modules)
     write_json(
         folder / "1_SpladePooling" / "config.json",
-        {"pooling_strategy": "max", "activation_function": names[activation]},
+        {
+            "pooling_strategy": "max",
+            "activation_function": names[activation],
+            "embedding_dimension": width,
+        },
     )
     write_json(
         folder / "sentence_bert_config.json",
-        {"max_seq_length": max_length, "do_lower_case": False},
+        {
+            "max_seq_length": max_length,
+            "transformer_task": "fill-mask",
+            "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
+            "module_output_name": "token_embeddings",
+        },
+    )
+    write_json(
+        folder / "config_sentence_transformers.json",
+        {"model_type": "SparseEncoder", "prompts": {"query": "", "document": ""}},
     )

@@ -188,7 +188,7 @@ def train(
     made = part / "model"
     model.model.save_pretrained(made)
     model.tokenizer.save_pretrained(made)
-    write_layout(made, idf, args.activation, args.max_length)
+    write_layout(made, idf, args.activation, args.max_length, model.decoder.out_features)
     about = describe(
         {name: value for name, value in vars(args).items() if name != "main"},
         {"corpus": args.corpus, "candidates": args.candidates, "checkpoint": args.checkpoint},
