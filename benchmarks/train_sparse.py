@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default=MINILM.location(), help="default: all-MiniLM-L6-v2")
     parser.add_argument("--train", type=int, default=30, help="queries to train on (%(default)s)")
     parser.add_argument("--pseudo-queries", type=int, default=3000, help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=400, help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=300, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--dtype", default="bfloat16", help="default: %(default)s")
     parser.add_argument("--json", type=Path, help="write all numbers")
