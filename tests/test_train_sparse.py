@@ -39,12 +39,16 @@ def place(tmp_path_factory):
     """Two checkpoints, a corpus, and candidates of two made-up teachers."""
     folder = tmp_path_factory.mktemp("train")
     torch.manual_seed(1)
-    config = transformers.BertConfig(**SMALL, initializer_range=0.5)
+    config = transformers.BertConfig(**SMALL, initializer_range=0.1)
     vocabulary = {word: number for number, word in enumerate(WORDS)}
     tokenizer = transformers.BertTokenizerFast(vocab=vocabulary, model_max_length=32)
     for kind in (transformers.BertModel, transformers.BertForMaskedLM):
         name = {"BertModel": "body", "BertForMaskedLM": "whole"}[kind.__name__]
-        kind(config).save_pretrained(folder / name)
+        model = kind(config)
+        with torch.no_grad():
+            # As in a trained model, a state tells what token it is the state of.
+            model.get_input_embeddings().weight.mul_(5)
+        model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     with (folder / "corpus.jsonl").open("w") as out:
         for number, text in enumerate(TEXTS):
@@ -341,7 +345,7 @@ def test_candidates_go_on_where_they_stopped(tmp_path, monkeypatch):
     ("more", "message"),
     [
         (("--candidates", "nowhere.jsonl"), "no such file: nowhere.jsonl"),
-        (("--steps", "0"), "--steps is 0"),
+        (("--steps", "-1"), "--steps is -1"),
         (("--documents", "1"), "--documents is 1"),
         (("--flops", "-1"), "--flops is -1"),
         (("--topic-share", "2"), "--topic-share is 2"),

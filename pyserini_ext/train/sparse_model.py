@@ -195,10 +195,13 @@ class SparseModel:
             some = some.to(self.device)
             hidden = act(transform(states[some].float()))
             logits = norm(hidden) @ self.decoder.weight.T
-            own = logits.gather(1, tokens[some][:, None]).mean()
+            place = tokens[some][:, None]
+            own = float(logits.gather(1, place).mean())
+            logits.scatter_(1, place, float(logits.min()))
             strong = float(np.quantile(logits.cpu().numpy(), 0.999))
-            threshold = SPARSE_START * float(own) + (1 - SPARSE_START) * strong
-            gain = START_LOGIT / max(1e-3, float(own) - threshold)
+            threshold = SPARSE_START * own + (1 - SPARSE_START) * strong
+            # A body that does not know its tokens apart must not make weights explode.
+            gain = START_LOGIT / max(0.1 * abs(own), own - threshold)
             norm.weight.fill_(gain)
             self.decoder.bias[self.decoder.bias > NEVER] = -gain * threshold
 
