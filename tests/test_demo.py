@@ -238,7 +238,7 @@ def test_demonstration_makes_runs_table_and_report_with_commands_that_repeat(min
         return done.stdout
 
     shown = python("-c", SMALL)
-    names = ["bm25", "inference-free", "dense", "average", "rocchio"]
+    names = ["bm25", "inference-free", "dense", "rescored", "average", "rocchio"]
     names += ["interpolated", "before", "after", "both"]
     runs = {name: Run.read(tmp_path / "demo" / "runs" / f"{name}.txt") for name in names}
     assert {len(run) for run in runs.values()} <= {99, 100}  # BM25 may find nothing for a query

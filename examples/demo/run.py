@@ -93,7 +93,7 @@ class Demo:
             self.impact,
             "pyserini-ext",
             f".index --corpus {quote(self.vectors)} --output {quote(self.impact)}"
-            " --mode premultiplied --idf collection",
+            " --mode premultiplied",
             quiet=True,
         )
         say("A dense index that Pyserini can read too")
@@ -145,10 +145,13 @@ class Demo:
             "bm25": ("BM25", sparse),
             "inference-free": (
                 "Inference-free: a query is its word pieces, without a model",
-                f"--sparse-index {quote(self.impact)} --sparse-searcher impact"
-                " --sparse-encoder bm25-impact",
+                f"--sparse-index {quote(self.impact)} --sparse-searcher inference-free",
             ),
             "dense": ("Dense retrieval", dense),
+            "rescored": (
+                "The dense scores of what BM25 found; no dense index is searched",
+                f"{sparse} --rescore-store {quote(self.faiss)} --encoder {quote(self.model)}",
+            ),
             "average": (
                 "Feedback: the query becomes the mean of itself and the vectors of its top 3",
                 f"{dense} --prf avg --prf-depth 3",
