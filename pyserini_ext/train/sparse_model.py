@@ -145,7 +145,8 @@ class SparseModel:
 
     def states(self, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the last hidden states of documents, each of shape (length, width)."""
-        ids, mask = padded(documents, self.tokenizer.pad_token_id or 0)
+        rows: list[Any] = list(documents)
+        ids, mask = padded(rows, self.tokenizer.pad_token_id or 0)
         words, attention = (torch.from_numpy(a).to(self.device) for a in (ids, mask))
         with torch.no_grad(), self._precision():
             body = self.model.base_model(input_ids=words, attention_mask=attention)
