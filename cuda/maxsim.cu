@@ -44,21 +44,18 @@ __device__ __forceinline__ float score_document(const Tokens& query, const unsig
 #pragma unroll
     for (int tile = 0; tile < TILES; ++tile) best[tile][0] = best[tile][1] = LOWEST;
 
+    const long long eight = store.stride / 2;  // pieces in eight rows
     for (int token = 0; token < count; token += 16) {
         float sum[TILES][2][4] = {};
         const bool there[2] = {token + group < count, token + 8 + group < count};
-        const uint4* row[2];
-#pragma unroll
-        for (int side = 0; side < 2; ++side) {
-            const int own = min(token + 8 * side + group, count - 1);
-            row[side] = reinterpret_cast<const uint4*>(store.data + (begin + own) * store.stride);
-        }
-#pragma unroll 2
+        const uint4* row = reinterpret_cast<const uint4*>(
+            store.data + (begin + token + group) * store.stride);
+#pragma unroll 1
         for (int piece = corner; piece < (query.pieces + 3) / 4 * 4; piece += 4) {
             uint4 other[2];
 #pragma unroll
             for (int side = 0; side < 2; ++side) {
-                other[side] = there[side] && piece < query.pieces ? __ldg(row[side] + piece)
+                other[side] = there[side] && piece < query.pieces ? __ldg(row + side * eight + piece)
                                                                   : make_uint4(0, 0, 0, 0);
             }
 #pragma unroll

@@ -23,7 +23,7 @@ REGISTERS = {
     "grouped_float16": 56,
     "grouped_int8": 72,
     "feedback": 56,
-    "maxsim_staged": 80,
+    "maxsim_staged": 76,
     "maxsim_direct": 64,
     "topk": 40,
 }
