@@ -29,12 +29,12 @@ final class SparseJson {
   private static final ObjectMapper WRITER = new ObjectMapper();
 
   private final JsonFactory factory =
-      new JsonFactoryBuilder()
-          .disable(JsonFactory.Feature.INTERN_FIELD_NAMES)
-          .disable(JsonFactory.Feature.FAIL_ON_SYMBOL_HASH_OVERFLOW)
-          .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
-          .enable(JsonReadFeature.ALLOW_NON_NUMERIC_NUMBERS)
-          .build();
+      new NamesKept(
+          new JsonFactoryBuilder()
+              .disable(JsonFactory.Feature.INTERN_FIELD_NAMES)
+              .disable(JsonFactory.Feature.FAIL_ON_SYMBOL_HASH_OVERFLOW)
+              .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+              .enable(JsonReadFeature.ALLOW_NON_NUMERIC_NUMBERS));
   private final List<String> vectors;
 
   String docid;
