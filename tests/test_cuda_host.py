@@ -4,6 +4,7 @@ import re
 import sys
 from itertools import pairwise
 from types import ModuleType, SimpleNamespace
+from typing import ClassVar
 
 import cuda_cases as cases
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from pyserini_ext.errors import InputError
 from pyserini_ext.rescore import cuda_device, cuda_grouped, cuda_plan, cuda_source, cuda_topk
-from pyserini_ext.rescore.cuda import CudaBackend
+from pyserini_ext.rescore.cuda import CudaBackend, row_stride
 from pyserini_ext.rescore.rows import Candidates, StoredRows
 from pyserini_ext.rescore.scoring import make_backend
 
@@ -160,3 +161,81 @@ def test_no_such_device_is_told(cupy):
         CudaBackend("cuda:2")
     with pytest.raises(InputError, match="choose cuda or cuda:N"):
         CudaBackend("gpu")
+
+
+class OnDevice(np.ndarray):
+    """An array that is filled as CuPy's are."""
+
+    def set(self, array, stream):
+        assert stream == "stream"
+        assert array.flags.c_contiguous
+        self[...] = array
+
+
+@pytest.fixture
+def gpu(cupy, monkeypatch):
+    """A `CudaDevice` whose CuPy is NumPy: only what copies rows to it is there."""
+    events = []
+
+    class Event:
+        def __init__(self, disable_timing):
+            events.append(self)
+
+        def record(self):
+            self.recorded = True
+
+        def synchronize(self):
+            pass
+
+    class Device:
+        attributes: ClassVar = {"MultiProcessorCount": 3, "MaxSharedMemoryPerBlockOptin": 99 << 10}
+
+        def __init__(self, number):
+            self.number = number
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    cupy.asarray = np.array
+    cupy.empty = lambda shape, dtype: np.full(shape, 77, dtype=dtype).view(OnDevice)
+    cupy.cuda.Device, cupy.cuda.Event = Device, Event
+    cupy.cuda.alloc_pinned_memory = bytearray
+    cupy.cuda.get_current_stream = lambda: "stream"
+    cupy.cuda.memory = SimpleNamespace(OutOfMemoryError=MemoryError)
+    monkeypatch.setattr(cuda_device, "STAGING", 300)
+    device = cuda_device.CudaDevice(1)
+    device.events = events
+    return device
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("dimension", [3, 16, 50])
+@pytest.mark.parametrize("pad", [0, 64])
+def test_rows_arrive_whole_through_small_buffers(gpu, dtype, dimension, pad):
+    rng = np.random.default_rng(0)
+    rows = cases.stored(dtype, 40, dimension, rng, pad)
+    stride = row_stride(rows)
+    assert stride % 16 == 0
+    used = rows.data.view(np.uint8).reshape(40, -1)[:, : cuda_plan.row_bytes(rows)]
+    for chosen in (None, rng.integers(0, 40, 25), np.arange(0)):
+        found = gpu.put_rows(rows, stride, chosen)
+        expected = used if chosen is None else used[chosen]
+        own = min(used.shape[1], stride)
+        np.testing.assert_array_equal(found.data[:, :own], expected[:, :own])
+        assert not found.data[:, own : cuda_plan.row_bytes(rows)].any()
+        if dtype == "int8":
+            scales = rows.scales if chosen is None else rows.scales[chosen]
+            np.testing.assert_array_equal(found.scales, scales)
+    assert len(gpu.events) == 2
+
+
+def test_a_full_gpu_is_told(gpu):
+    def fail(*_):
+        raise MemoryError("out of memory allocating 12 bytes")
+
+    gpu._cupy.empty = fail
+    with pytest.raises(InputError, match=r"memory of the GPU is full.*12 bytes.*device cpu"):
+        gpu.empty(3, np.float32)

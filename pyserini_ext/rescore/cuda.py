@@ -20,8 +20,8 @@ from pyserini_ext.rescore import (
 from pyserini_ext.rescore.backend import Backend
 from pyserini_ext.rescore.cuda_device import CudaDevice
 from pyserini_ext.rescore.cuda_launch import NULL, Device, DeviceRows
-from pyserini_ext.rescore.maxsim import TokenRows, check
-from pyserini_ext.rescore.rows import Candidates, Ranked, StoredRows
+from pyserini_ext.rescore.maxsim import TokenRows, check_tokens
+from pyserini_ext.rescore.rows import Candidates, Ranked, StoredRows, check
 
 PAIR_BYTES = 64
 """Memory that a candidate takes at most beside its row: numbers, scores, keys."""
@@ -129,8 +129,15 @@ class CudaBackend(Backend):
         Raises
         ------
         InputError
-            For rows of signs, whose sums say nothing.
+            For rows of signs, whose sums say nothing; if shapes do not fit or a row is not in the
+            store.
         """
+        check(queries, candidates, rows, "ip")
+        if (len(query_weights), len(weights)) != (len(queries), len(candidates.rows)):
+            raise InputError(
+                f"{len(query_weights)} and {len(weights)} weights for {len(queries)} queries and "
+                f"{len(candidates.rows)} rows"
+            )
         if rows.dtype == "binary":
             raise InputError(
                 "feedback from binary rows; a weighted sum needs float32, float16 or int8"
@@ -169,7 +176,7 @@ class CudaBackend(Backend):
         -------
         ndarray of float32, shape (m,)
         """
-        check(queries, candidates, documents, query_mask)
+        check_tokens(queries, candidates, documents, query_mask)
         on, rows, pairs = self._on, documents.rows, len(candidates.rows)
         scores = np.empty(pairs, dtype=np.float32)
         if not pairs:

@@ -78,7 +78,7 @@ def maxsim(
     >>> maxsim(np.array([[[3.0, 1.0], [0.0, 2.0]]]), candidates, documents).tolist()
     [5.0, 6.0, -inf]
     """
-    query_mask = check(queries, candidates, documents, query_mask)
+    query_mask = check_tokens(queries, candidates, documents, query_mask)
     scores: np.ndarray = np.empty(len(candidates.rows), dtype=dtype)
     own: np.ndarray = rounded(queries).astype(dtype)
     lengths = np.diff(documents.offsets)
@@ -103,7 +103,7 @@ def rounded(queries: np.ndarray) -> np.ndarray:
         return np.asarray(queries).astype(np.float16)
 
 
-def check(
+def check_tokens(
     queries: np.ndarray,
     candidates: Candidates,
     documents: TokenRows,
