@@ -91,7 +91,7 @@ def words(place, output, *more, checkpoint="body"):
     options = {
         "--corpus": place / "corpus.jsonl", "--candidates": place / "candidates.jsonl",
         "--checkpoint": place / checkpoint, "--output": output, "--steps": 6, "--queries": 3,
-        "--documents": 4, "--max-length": 12, "--learning-rate": 1e-3, "--threads": 1,
+        "--documents": 4, "--max-length": 12, "--head-learning-rate": 1e-3, "--threads": 1,
     }  # fmt: skip
     return ["sparse", *(str(w) for pair in options.items() for w in pair), *map(str, more)]
 
@@ -200,6 +200,7 @@ def test_a_seed_gives_the_same_model_and_another_seed_another(place, tmp_path):
 @pytest.mark.parametrize("loss", ["distillation", "contrastive"])
 def test_the_loss_falls_and_the_right_documents_win(place, tmp_path, loss):
     more = ("--steps", 60, "--queries", 8, "--flops", 0, "--loss", loss, "--learning-rate", 5e-3)
+    more = (*more, "--head-learning-rate", 2e-2)
     command.main(words(place, tmp_path / "m", *more))
     history = json.loads((tmp_path / "m" / "training.json").read_text())["history"]
     assert history[-1]["ranking"] < 0.6 * history[0]["ranking"]
@@ -355,6 +356,7 @@ def test_candidates_go_on_where_they_stopped(tmp_path, monkeypatch):
         (("--corpus", "nowhere.jsonl"), "no such file or folder: nowhere.jsonl"),
         (("--documents", "40"), "no query to train on"),
         (("--learning-rate", "nan"), "--learning-rate is nan"),
+        (("--learning-rate", "1e-3", "--states", "s.f16"), "rests with --states"),
     ],
 )
 def test_mistakes_are_named(place, tmp_path, more, message):

@@ -68,8 +68,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=0.25,
         help="share of a batch that comes from the topics where there are pseudo-queries too",
     )
-    add("--learning-rate", type=float, default=5e-5, help="of the body (default: %(default)s)")
-    add("--head-learning-rate", type=float, help="default: ten times that of a head that is new")
+    add("--learning-rate", type=float, help="of the body (default: 5e-5)")
+    add("--head-learning-rate", type=float, help="default: as the body; ten times that if new")
     add("--warmup", type=int, help="steps (default: a tenth of --steps)")
     add("--seed", type=int, default=0, help="default: %(default)s")
     add("--save-every", type=int, default=100, help="steps between states (default: %(default)s)")
@@ -153,11 +153,17 @@ def check(args: argparse.Namespace) -> None:
             raise InputError(f"--{name.replace('_', '-')} is {given}; it must be 0 or more")
     if args.teacher_scale is not None and args.loss != "distillation":
         raise InputError("--teacher-scale belongs to --loss distillation; leave it out")
+    if args.states and args.learning_rate is not None:
+        raise InputError(
+            "--learning-rate is that of the body, which rests with --states; give "
+            "--head-learning-rate"
+        )
 
 
 def defaults(args: argparse.Namespace) -> None:
     """Fill in the options whose defaults follow from others."""
     values: dict[str, Any] = {
+        "learning_rate": 5e-5,
         "dtype": "bfloat16" if args.device.startswith("cuda") else "float32",
         "warmup": args.steps // 10,
         "flops_ramp": args.steps // 3,
