@@ -22,6 +22,8 @@ _HOMES = {
     "BM25Searcher": "search.sparse",
     "DenseSearcher": "search.dense",
     "FeedbackSearcher": "search.feedback",
+    "GQR": "feedback.gqr",
+    "GuidedSearcher": "search.guided",
     "Hit": "hits",
     "Hits": "hits",
     "ImpactSearcher": "search.impact",

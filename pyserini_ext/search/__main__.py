@@ -25,9 +25,11 @@ from pyserini_ext.search.checks import (
     refines_terms,
     rules,
     sparse_options,
+    takes_guide,
 )
 from pyserini_ext.search.dense import DenseSearcher
 from pyserini_ext.search.feedback import FeedbackSearcher
+from pyserini_ext.search.guided import GuidedSearcher, check_guided
 from pyserini_ext.search.options import parse_args
 from pyserini_ext.search.rescoring import RescoringSearcher
 from pyserini_ext.search.staged import InterpolatedSearcher, StagedSearcher
@@ -39,6 +41,8 @@ def build(args: argparse.Namespace) -> Searcher:
     """Put the searcher together that the options describe."""
     # The feedback method is made first: a wrong parameter of it should not cost loading an index.
     feedback = create("feedback", args.prf, **prf_options(args)) if args.prf else None
+    if takes_guide(args):
+        check_guided(feedback, args.interpolate)
     sparse = _sparse(args) if args.sparse_index else None
     if feedback is not None and refines_terms(args):
         sparse = TermFeedbackSearcher(cast("Any", sparse), feedback, args.prf_iterations or 1)
@@ -47,6 +51,19 @@ def build(args: argparse.Namespace) -> Searcher:
         assert sparse is not None
         return sparse
     dense = _dense(args)
+    if takes_guide(args):
+        assert sparse is not None
+        return GuidedSearcher(
+            dense,
+            feedback,
+            sparse,
+            args.interpolate,
+            rules(args)[0] if args.interpolate else None,
+            renormalise=bool(args.prf_renormalise),
+            rescore=bool(args.rescore_store),
+            dense_hits=args.dense_hits,
+            sparse_hits=args.sparse_hits,
+        )
     if feedback is not None:
         return FeedbackSearcher(
             dense,

@@ -76,7 +76,7 @@ def check(args: argparse.Namespace) -> None:
     if (args.index or args.rescore_store) and not args.encoder:
         given = "--index" if args.index else "--rescore-store"
         raise InputError(f"{given} needs --encoder, e.g. --encoder minilm")
-    if args.index and args.sparse_index and not args.interpolate:
+    if args.index and args.sparse_index and not args.interpolate and not takes_guide(args):
         raise InputError("both --index and --sparse-index are given; say --interpolate as well")
     if args.interpolate in ("before", "both") and not args.prf:
         raise InputError(
@@ -117,6 +117,12 @@ def refines_terms(args: argparse.Namespace) -> bool:
     return hasattr(method, "refine_terms") and not hasattr(method, "refine")
 
 
+def takes_guide(args: argparse.Namespace) -> bool:
+    """Whether the feedback method learns from the scores of the sparse side."""
+    method = load("feedback", args.prf) if args.prf else None
+    return hasattr(method, "refine_guided") and not hasattr(method, "refine")
+
+
 def _check_feedback(args: argparse.Namespace) -> None:
     """Refuse a feedback method on the wrong side."""
     if not args.prf:
@@ -127,6 +133,8 @@ def _check_feedback(args: argparse.Namespace) -> None:
                 f"--prf {args.prf} refines dense query vectors; add --index (and --encoder), or "
                 "choose a method for sparse queries, such as rm3"
             )
+        if takes_guide(args):
+            _check_guide(args)
         return
     name = args.sparse_searcher or "bm25"
     if not args.sparse_index:
@@ -148,6 +156,20 @@ def _check_feedback(args: argparse.Namespace) -> None:
         )
     if args.prf_renormalise:
         raise InputError(f"--prf-renormalise is about dense vectors, not --prf {args.prf}")
+
+
+def _check_guide(args: argparse.Namespace) -> None:
+    """Refuse guided feedback without a guide, and what it has no use for."""
+    if not args.sparse_index:
+        raise InputError(
+            f"--prf {args.prf} needs a second searcher as its guide; add --sparse-index (and "
+            "--sparse-searcher: any searcher, a dense one too)"
+        )
+    if args.prf_iterations is not None:
+        raise InputError(
+            f"--prf-iterations does not apply to --prf {args.prf}, whose steps are its own; use "
+            "--prf-arg (for gqr: steps=50)"
+        )
 
 
 def _check_rescoring(args: argparse.Namespace) -> None:

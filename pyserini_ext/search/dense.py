@@ -70,6 +70,11 @@ class DenseSearcher(Searcher):
         self._encoder_options = encoder_options
 
     @property
+    def metric(self) -> str:
+        """How documents are scored, which a feedback method may have to know."""
+        return self.store.metric
+
+    @property
     def encoder(self) -> Any:
         """The encoder, loaded on first use."""
         if isinstance(self._encoder, str | Path):

@@ -176,23 +176,8 @@ class FeedbackSearcher(StagedSearcher):
                 [feedback[i] for i in asked],
                 self.searcher,
             )
-            refined[asked] = self._checked(answer, (len(asked), vectors.shape[1]))
-        if self.renormalise:
-            lengths = np.linalg.norm(refined, axis=1, keepdims=True)
-            refined /= np.where(lengths == 0, 1, lengths)
-        return refined
-
-    def _checked(self, answer: Any, shape: tuple[int, int]) -> np.ndarray:
-        """Refuse what a feedback method must not return, naming the method."""
-        answer = np.asarray(answer, dtype=np.float32)
-        name = type(self.feedback).__name__
-        if answer.shape != shape:
-            raise InputError(
-                f"feedback method {name} returned vectors of shape {answer.shape}, not {shape}"
-            )
-        if not np.isfinite(answer).all():
-            raise InputError(f"feedback method {name} returned a vector that is not finite")
-        return answer
+            refined[asked] = checked_vectors(self.feedback, answer, vectors[asked].shape)
+        return unit_length(refined) if self.renormalise else refined
 
     def _retrieve(self, first: FirstRound, vectors: np.ndarray, k: int, threads: int) -> list[Hits]:
         if self.rescore:
@@ -212,3 +197,22 @@ class FeedbackSearcher(StagedSearcher):
             return self.searcher.score_vectors(vectors, docids)
 
         return self.interpolate(first, dense, score, rule, k)
+
+
+def checked_vectors(feedback: Any, answer: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Refuse what a feedback method must not return, naming the method."""
+    answer = np.asarray(answer, dtype=np.float32)
+    name = type(feedback).__name__
+    if answer.shape != shape:
+        raise InputError(
+            f"feedback method {name} returned vectors of shape {answer.shape}, not {shape}"
+        )
+    if not np.isfinite(answer).all():
+        raise InputError(f"feedback method {name} returned a vector that is not finite")
+    return answer
+
+
+def unit_length(vectors: np.ndarray) -> np.ndarray:
+    """Scale vectors to unit length; a vector of zeros stays."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths == 0, 1, lengths)

@@ -32,6 +32,10 @@ examples:
       --prf rocchio --interpolate both --alpha 0.3 0.5 0.7 --topics npl.tsv \\
       --output both.txt --save-stages
 
+  # dense queries refined by what BM25 thinks of their pool (GQR)
+  python -m pyserini_ext.search --index npl.faiss --encoder minilm --sparse-index npl.lucene \\
+      --prf gqr --prf-arg steps=50 --topics npl.tsv --output gqr.txt
+
   # exact dense scores for the first 1000 documents of BM25, interpolated with BM25's own
   python -m pyserini_ext.search --sparse-index npl.lucene --rescore-store npl.vectors \\
       --encoder minilm --interpolate --alpha 0.3 --topics npl.tsv --output rescored.txt
@@ -127,7 +131,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
 
     prf = parser.add_argument_group("feedback").add_argument
-    prf("--prf", "--prf-method", dest="prf", metavar="NAME", help="avg, rocchio, rm3 or a plugin")
+    prf("--prf", "--prf-method", dest="prf", metavar="NAME", help="avg, rocchio, gqr, rm3 …")
     prf("--prf-depth", type=int, help="feedback documents (default: the method's own)")
     prf("--prf-iterations", type=int, help="rounds (default: 1)")
     prf("--prf-renormalise", action="store_true", default=None, help="refined vectors to length 1")

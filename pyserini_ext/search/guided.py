@@ -1,0 +1,288 @@
+"""Dense retrieval with feedback from the scores of a second searcher, the guide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pyserini_ext.errors import InputError
+from pyserini_ext.fusion.interpolation import Interpolation
+from pyserini_ext.hits import Hits
+from pyserini_ext.search.base import Searcher
+from pyserini_ext.search.dense import DenseSearcher
+from pyserini_ext.search.feedback import WHEN, checked_vectors, unit_length
+from pyserini_ext.search.rescoring import candidates, rescored
+from pyserini_ext.search.staged import FirstRound, Scorer, StagedSearcher, complete, rule_of
+
+STEP = 1e-5
+"""By how much the rest of a list stays behind a reordered pool: more than a run file rounds off."""
+
+
+class GuidedSearcher(StagedSearcher):
+    """Retrieves with two searchers, refines the query vectors by both, and ranks with the new ones.
+
+    Parameters
+    ----------
+    dense : DenseSearcher
+    feedback : object
+        A method such as :class:`~pyserini_ext.feedback.gqr.GQR`: ``depth`` and
+        ``refine_guided(queries, vectors, pools, guide, store)``; where it has them, ``search``
+        (default: True) and ``missing`` (default: ``rescore``) as described there.
+    guide : Searcher
+        Any: BM25, an impact index, another dense searcher. One that cannot score given documents
+        needs a method with another policy for missing scores.
+    interpolate : {"before", "after", "both"}, optional
+        ``before``: the pool is the first 2 * ``depth`` documents of the interpolated list, instead
+        of the first ``depth`` of each; ``after``: the list of the refined vectors is interpolated
+        with the guide's, which needs a method that searches again; ``both``: both.
+    rule : Interpolation, optional
+    alpha : float, optional
+        Short for ``rule=Interpolation(alpha)``: the weight of the guide in interpolation.
+    renormalise : bool
+        Scale refined vectors to unit length.
+    rescore : bool
+        The dense side scores the documents that the guide found, instead of searching the store.
+    dense_hits, sparse_hits : int, optional
+        Depth of the lists that are interpolated; as deep as the result by default, and to rescore
+        at least 1000.
+
+    Raises
+    ------
+    InputError
+        If the arguments contradict each other.
+
+    Notes
+    -----
+    A query for which the guide finds nothing, or neither side does, keeps its vector. Where only
+    the pool is reordered the rest of the first list follows it in its order; its scores are
+    lowered by one number a query, so that they stay below.
+
+    Examples
+    --------
+    >>> guided = GuidedSearcher(dense, GQR(), bm25)  # doctest: +SKIP
+    >>> guided.search("measurement of dielectric constants")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        dense: DenseSearcher,
+        feedback: Any,
+        guide: Searcher,
+        interpolate: str | None = None,
+        rule: Interpolation | None = None,
+        *,
+        alpha: float | None = None,
+        renormalise: bool = False,
+        rescore: bool = False,
+        dense_hits: int | None = None,
+        sparse_hits: int | None = None,
+    ) -> None:
+        super().__init__(dense, guide, rule_of(rule, alpha), dense_hits, sparse_hits)
+        if interpolate is None and (rule is not None or alpha is not None):
+            raise InputError("rule or alpha was given without interpolate; it would be ignored")
+        if not isinstance(dense, DenseSearcher):
+            raise InputError(
+                f"feedback refines query vectors, which {type(dense).__name__} has not; "
+                "give a DenseSearcher"
+            )
+        if not isinstance(guide, Searcher):
+            raise InputError(
+                f"the guide is {guide!r}; give a searcher, such as BM25Searcher (one of Pyserini "
+                "is wrapped by PyseriniSearcher)"
+            )
+        check_guided(feedback, interpolate)
+        stored = dense.store.stored
+        if stored is not None and stored.dtype == "binary":
+            raise InputError(
+                f"{dense.store.path or 'the store'} has the signs of vectors only, and their "
+                "scores have no gradient; give an index of whole vectors"
+            )
+        self.searcher, self.guide, self.feedback = dense, guide, feedback
+        self.before = interpolate in ("before", "both")
+        self.after = interpolate in ("after", "both")
+        self.renormalise, self.rescore = renormalise, rescore
+        self.missing = getattr(feedback, "missing", "rescore")
+        self.search_again = getattr(feedback, "search", True)
+
+    def first_round(
+        self, queries: Sequence[str], qids: Sequence[str], k: int, threads: int
+    ) -> FirstRound:
+        """Encode, and retrieve with both (see :meth:`StagedSearcher.first_round`)."""
+        vectors, own = self.searcher.encode(queries), self.feedback.depth
+        sparse_depth = dense_depth = own
+        if self.before or self.after:
+            sparse_depth = max(own, self.sparse_hits or k)
+        if self.rescore:
+            sparse_depth = max(own, candidates(self.sparse_hits, k))
+        if self.before or not self.search_again:
+            dense_depth = max(own, (self.dense_hits or k) if self.before else k)
+        sparse = self.guide.batch_search(queries, qids, sparse_depth, threads)
+        first = FirstRound(queries, qids, vectors, None, list(sparse.values()))
+        return replace(first, dense=self._retrieve(first, vectors, dense_depth, threads))
+
+    def stages(
+        self, first: FirstRound, rule: Interpolation, k: int, threads: int, every: bool = False
+    ) -> dict[str, list[Hits]]:
+        """Refine, rank anew and interpolate (see :meth:`StagedSearcher.stages`)."""
+        assert first.vectors is not None
+        assert first.dense is not None
+        assert first.sparse is not None
+        found: dict[str, list[Hits]] = {}
+        if every:
+            found["dense"] = self._retrieve(first, first.vectors, k, threads)
+            sparse = self.guide.batch_search(first.queries, first.qids, k, threads)
+            found["sparse"] = list(sparse.values())
+        depth, source = self.feedback.depth, first.dense
+        sides = [hits.head(depth) for hits in first.sparse], [h.head(depth) for h in first.dense]
+        if self.before:
+            source = self._interpolate(first, first.vectors, source, rule, max(k, 2 * depth))
+            chosen = [set(hits.docids[: 2 * depth]) for hits in source]
+            sides = _among(first.sparse, chosen), _among(first.dense, chosen)
+            if every:
+                found["before"] = [hits.head(k) for hits in source]
+        pools, guide = self._pools(first, *sides)
+        vectors = self.refine(first.queries, first.vectors, pools, guide)
+        if self.search_again:
+            dense = self._retrieve(first, vectors, (self.after and self.dense_hits) or k, threads)
+        else:
+            dense = self._reordered(vectors, pools, source, k)
+        if every or not self.after:
+            found["feedback"] = dense
+        if self.after:
+            found["after"] = self._interpolate(first, vectors, dense, rule, k)
+        return found
+
+    def refine(
+        self,
+        queries: Sequence[str],
+        vectors: np.ndarray,
+        pools: Sequence[Hits],
+        guide: Sequence[np.ndarray],
+    ) -> np.ndarray:
+        """Refine query vectors from pools that both sides have scored.
+
+        Parameters
+        ----------
+        queries : sequence of str
+        vectors : ndarray of float32, shape (q, dimension)
+        pools : sequence of Hits, length q
+            With the dense scores; a query with an empty pool keeps its vector.
+        guide : sequence of ndarray of float32, length q
+            The guide's scores of the pools, in their order.
+
+        Returns
+        -------
+        ndarray of float32, shape (q, dimension)
+        """
+        refined = np.array(vectors, dtype=np.float32)
+        asked = [i for i, hits in enumerate(pools) if len(hits)]
+        if asked:
+            answer = self.feedback.refine_guided(
+                [queries[i] for i in asked],
+                vectors[asked],
+                [pools[i] for i in asked],
+                [guide[i] for i in asked],
+                self.searcher,
+            )
+            refined[asked] = checked_vectors(self.feedback, answer, vectors[asked].shape)
+        return unit_length(refined) if self.renormalise else refined
+
+    def _pools(
+        self, first: FirstRound, sparse: Sequence[Hits], dense: Sequence[Hits]
+    ) -> tuple[list[Hits], list[np.ndarray]]:
+        """Return the union of both sides with the dense scores, and the guide's beside it."""
+        assert first.vectors is not None
+        vectors = first.vectors
+
+        def invented(docids: Sequence[Sequence[str]]) -> list[np.ndarray]:
+            least = [
+                float(hits.scores.min()) if self.missing == "minimum" and len(hits) else 0.0
+                for hits in sparse
+            ]
+            return [np.full(len(own), s) for own, s in zip(docids, least, strict=True)]
+
+        def exact(docids: Sequence[Sequence[str]]) -> list[np.ndarray]:
+            return self.guide.score(first.queries, docids)
+
+        def dense_score(docids: Sequence[Sequence[str]]) -> list[np.ndarray]:
+            return self.searcher.score_vectors(vectors, docids)
+
+        # A guide without an opinion is not asked for one: equal scores would pull as well.
+        silent = [i for i, hits in enumerate(sparse) if not len(hits)]
+        dense = [hits[:0] if i in silent else hits for i, hits in enumerate(dense)]
+        score: Scorer = exact if self.missing == "rescore" else invented
+        guided, pools = complete(sparse, self.searcher.with_vectors(dense), score, dense_score)
+        scores = [hits.as_dict() for hits in guided]
+        return pools, [
+            np.array([own[docid] for docid in pool.docids], dtype=np.float32)
+            for own, pool in zip(scores, pools, strict=True)
+        ]
+
+    def _reordered(
+        self, vectors: np.ndarray, pools: Sequence[Hits], source: Sequence[Hits], k: int
+    ) -> list[Hits]:
+        scores = self.searcher.score_vectors(vectors, [hits.docids.tolist() for hits in pools])
+        ordered = []
+        for pool, own, hits in zip(pools, scores, source, strict=True):
+            head, rest = Hits(pool.docids, own), hits.without(pool.docids)
+            if len(head) and len(rest):
+                below = float(head.scores[-1]) - STEP * max(1.0, abs(float(head.scores[-1])))
+                lowered = rest.scores + min(0.0, below - float(rest.scores[0]))
+                docids = np.concatenate([head.docids, rest.docids])
+                together = np.concatenate([head.scores, lowered.astype(head.scores.dtype)])
+                head = Hits(docids, together, ranked=True)
+            ordered.append((head if len(head) else rest).head(k))
+        return ordered
+
+    def _retrieve(self, first: FirstRound, vectors: np.ndarray, k: int, threads: int) -> list[Hits]:
+        if self.rescore:
+            assert first.sparse is not None
+            return [hits.head(k) for hits in rescored(self.searcher, vectors, first.sparse)[1]]
+        return list(self.searcher.search_vectors(vectors, first.qids, k, threads).values())
+
+    def _interpolate(
+        self,
+        first: FirstRound,
+        vectors: np.ndarray,
+        dense: list[Hits],
+        rule: Interpolation,
+        k: int,
+    ) -> list[Hits]:
+        def score(docids: Sequence[Sequence[str]]) -> list[np.ndarray]:
+            return self.searcher.score_vectors(vectors, docids)
+
+        return self.interpolate(first, dense, score, rule, k)
+
+
+def _among(lists: Sequence[Hits], chosen: Sequence[set[str]]) -> list[Hits]:
+    """Return of each list the documents that were chosen."""
+    return [
+        hits[np.array([docid in own for docid in hits.docids], dtype=bool)]
+        for hits, own in zip(lists, chosen, strict=True)
+    ]
+
+
+def check_guided(feedback: Any, interpolate: str | None) -> None:
+    """Refuse a method that needs no guide, and interpolation where it has nothing to mix.
+
+    Raises
+    ------
+    InputError
+    """
+    name = type(feedback).__name__
+    if not callable(getattr(feedback, "refine_guided", None)):
+        raise InputError(
+            f"{name} does not take the scores of a guide (refine_guided); for other methods on "
+            "dense query vectors there is FeedbackSearcher"
+        )
+    if interpolate is not None and interpolate not in WHEN:
+        raise InputError(f"interpolate={interpolate!r}; choose one of {', '.join(WHEN)}")
+    if interpolate in ("after", "both") and not getattr(feedback, "search", True):
+        raise InputError(
+            f"interpolate={interpolate!r} mixes the list that refined vectors retrieve, but "
+            f"{name}(search=False) only reorders the pool; say search=True (--prf-arg search=true)"
+            ", or 'before'"
+        )
