@@ -28,9 +28,10 @@ from pyserini_ext.rescore import (
     cuda_plan,
     cuda_topk,
 )
-from pyserini_ext.rescore.cuda import CudaBackend, row_stride
+from pyserini_ext.rescore.cuda import CudaBackend
 from pyserini_ext.rescore.cuda_device import CudaDevice
 from pyserini_ext.rescore.cuda_launch import NULL
+from pyserini_ext.rescore.cuda_rows import row_stride
 from pyserini_ext.rescore.rows import Candidates, StoredRows
 
 DTYPES = {"float32": 4, "float16": 2, "int8": 1, "binary": 0.125}

@@ -12,8 +12,9 @@ import pytest
 from pyserini_ext.errors import InputError
 from pyserini_ext.feedback.vector import Average, Rocchio
 from pyserini_ext.rescore import cuda_plan, cuda_topk
-from pyserini_ext.rescore.cuda import PAIR_BYTES, CudaBackend
+from pyserini_ext.rescore.cuda import CudaBackend
 from pyserini_ext.rescore.cuda_feedback import average_weights, rocchio_weights
+from pyserini_ext.rescore.cuda_rows import PAIR_BYTES
 from pyserini_ext.rescore.maxsim import TokenRows, maxsim
 from pyserini_ext.rescore.rows import METRICS, Candidates, StoredRows
 
@@ -121,6 +122,23 @@ def test_best_of_lists_longer_than_a_block_sorts(device, rng, k, sparse):
     np.testing.assert_array_equal(best.scores, expected[starts + positions])
 
 
+@pytest.mark.parametrize("most", [1, 40, 100])
+def test_batches_of_queries_change_nothing(backend, rng, monkeypatch, most):
+    rows = cases.stored("int8", 50, 33, rng)
+    candidates = cases.lists([0, 30, 50, 1, 0, 7, 0], 50, rng)
+    queries = rng.standard_normal((7, 33)).astype(np.float32)
+    sparse = rng.standard_normal(88).astype(np.float32)
+    scores = backend.score(queries, candidates, rows, "l2")
+    best = backend.best(queries, candidates, rows, "l2", 5, sparse, 0.5)
+    monkeypatch.setattr("pyserini_ext.rescore.cuda.LARGEST_BATCH", most)
+    np.testing.assert_array_equal(backend.score(queries, candidates, rows, "l2"), scores)
+    for found, expected in zip(
+        backend.best(queries, candidates, rows, "l2", 5, sparse, 0.5), best, strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
+
+
 def test_nothing_to_score(backend):
     rows = StoredRows(np.empty((0, 5), dtype=np.float32), "float32", 5)
     candidates = Candidates(np.empty(0, dtype=np.int32), np.zeros(3, dtype=np.int64))
@@ -133,9 +151,9 @@ def test_a_store_is_brought_once_and_freed_with_its_rows(backend, rng):
     rows = cases.stored("float32", 5, 8, rng)
     for _ in range(2):
         backend.score(np.ones((1, 8), np.float32), cases.lists([3], 5, rng), rows, "ip")
-    assert len(backend._resident) == 1
+    assert len(backend._rows) == 1
     del rows
-    assert not backend._resident
+    assert not backend._rows
 
 
 def test_too_little_memory_is_told(device, rng):

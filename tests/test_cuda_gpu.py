@@ -68,7 +68,7 @@ def test_a_store_larger_than_the_memory_given(backend, work):
     rows = cases.stored("float16", 20000, 768, rng)
     small = CudaBackend(memory=12 << 20)
     found = small.score(queries, candidates, rows, "ip")
-    assert not small._resident
+    assert not small._rows
     np.testing.assert_array_equal(found, backend.score(queries, candidates, rows, "ip"))
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pyserini_ext.errors import InputError
 from pyserini_ext.rescore import cuda_device, cuda_grouped, cuda_plan, cuda_source, cuda_topk
-from pyserini_ext.rescore.cuda import CudaBackend, row_stride
+from pyserini_ext.rescore.cuda import CudaBackend
+from pyserini_ext.rescore.cuda_rows import row_stride
 from pyserini_ext.rescore.rows import Candidates, StoredRows
 from pyserini_ext.rescore.scoring import make_backend
 
@@ -110,6 +111,16 @@ def test_kernels_are_one_text_each_without_includes():
         assert "#include" not in text.replace('#include "shim.h"', "")
         assert text.count("enum Metric") == 1
         assert all(cuda_source.family_of(name) == family for name in names)
+
+
+def test_sources_are_found_in_a_wheel_and_missed_where_they_are_not(tmp_path, monkeypatch):
+    package = tmp_path / "pyserini_ext"
+    monkeypatch.setattr(cuda_source, "__file__", str(package / "rescore" / "cuda_source.py"))
+    with pytest.raises(InputError, match="CUDA sources of pyserini-ext are missing"):
+        cuda_source.folder()
+    (package / "_cuda").mkdir(parents=True)
+    (package / "_cuda" / "common.cuh").touch()
+    assert cuda_source.folder() == package / "_cuda"
 
 
 def test_constants_are_those_of_the_kernels():

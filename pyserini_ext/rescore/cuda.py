@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,13 @@ from pyserini_ext.rescore import (
 from pyserini_ext.rescore.backend import Backend
 from pyserini_ext.rescore.cuda_device import CudaDevice
 from pyserini_ext.rescore.cuda_launch import NULL, Device, DeviceRows
+from pyserini_ext.rescore.cuda_rows import RowsOnDevice, row_stride
 from pyserini_ext.rescore.maxsim import TokenRows, check_tokens
 from pyserini_ext.rescore.rows import Candidates, Ranked, StoredRows, check
+from pyserini_ext.rescore.top import offsets_after
 
-PAIR_BYTES = 64
-"""Memory that a candidate takes at most beside its row: numbers, scores, keys."""
+LARGEST_BATCH = 1 << 26
+"""Candidates scored at once; more are taken in batches of whole queries."""
 
 
 class CudaBackend(Backend):
@@ -68,8 +70,8 @@ class CudaBackend(Backend):
                 raise InputError(reason)
             on = CudaDevice(number)
         self._on = on
-        self._memory, self._grouped = memory, grouped
-        self._resident: dict[int, DeviceRows] = {}
+        self._grouped = grouped
+        self._rows = RowsOnDevice(on, memory)
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -78,13 +80,16 @@ class CudaBackend(Backend):
 
     def free(self) -> None:
         """Give the memory of all stores on the GPU back."""
-        self._resident.clear()
+        self._rows.clear()
 
     def score(
         self, queries: np.ndarray, candidates: Candidates, rows: StoredRows, metric: str
     ) -> np.ndarray:
         """Score every candidate (see :meth:`Backend.score`)."""
-        return self._on.get(self._scores(queries, candidates, rows, metric))
+        scores = np.empty(len(candidates.rows), dtype=np.float32)
+        for batch, pairs, part in _batches(candidates):
+            scores[pairs] = self._on.get(self._scores(queries[batch], part, rows, metric))
+        return scores
 
     def best(
         self,
@@ -97,10 +102,19 @@ class CudaBackend(Backend):
         alpha: float = 0.0,
     ) -> Ranked:
         """Score every candidate and keep the best (see :meth:`Backend.best`)."""
-        scores = self._scores(queries, candidates, rows, metric)
-        steps = cuda_topk.Steps(self._on, scores, candidates.offsets, k, sparse, alpha)
-        steps.launch()
-        return steps.result()
+        found = []
+        for batch, pairs, part in _batches(candidates):
+            scores = self._scores(queries[batch], part, rows, metric)
+            own = None if sparse is None else sparse[pairs]
+            steps = cuda_topk.Steps(self._on, scores, part.offsets, k, own, alpha)
+            steps.launch()
+            found.append(steps.result())
+        kept = offsets_after(candidates.offsets, k)
+        if not found:
+            dtype = np.float32 if sparse is None else np.float64
+            return Ranked(np.empty(0, np.int32), np.empty(0, dtype), kept)
+        positions, values = (np.concatenate([each[i] for each in found]) for i in (0, 1))
+        return Ranked(positions, values, kept)
 
     def feedback(
         self,
@@ -143,7 +157,7 @@ class CudaBackend(Backend):
                 "feedback from binary rows; a weighted sum needs float32, float16 or int8"
             )
         on, chosen = self._on, candidates
-        stored = self._stored(rows, len(candidates.rows))
+        stored = self._rows.get(rows, len(candidates.rows))
         if stored is None:
             distinct, place = np.unique(candidates.rows, return_inverse=True)
             stored = on.put_rows(rows, row_stride(rows), distinct)
@@ -182,7 +196,7 @@ class CudaBackend(Backend):
         if not pairs:
             return scores
         tokens = cuda_maxsim.packed(queries)
-        if (stored := self._stored(rows, pairs)) is not None:
+        if (stored := self._rows.get(rows, pairs)) is not None:
             found = on.empty(pairs, np.float32)
             on.launch(
                 cuda_maxsim.launch(
@@ -192,7 +206,7 @@ class CudaBackend(Backend):
             )
             return on.get(found)
         for block, numbers, bounds in cuda_maxsim.parts(
-            candidates, documents, self._most(rows, pairs)
+            candidates, documents, self._rows.most(rows, pairs)
         ):
             stored = on.put_rows(rows, row_stride(rows), numbers)
             mask = None if documents.mask is None else documents.mask[numbers]
@@ -222,11 +236,11 @@ class CudaBackend(Backend):
         if metric == "cosine":
             lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
             norms = self._on.put(lengths.astype(np.float32))
-        stored = self._stored(rows, len(candidates.rows))
+        stored = self._rows.get(rows, len(candidates.rows))
         if stored is not None:
             return self._launched(vectors, norms, candidates, rows, stored, metric)
         scores = np.empty(len(candidates.rows), dtype=np.float32)
-        for block in cuda_plan.blocks(candidates, self._most(rows, len(candidates.rows))):
+        for block in cuda_plan.blocks(candidates, self._rows.most(rows, len(candidates.rows))):
             stored = self._on.put_rows(rows, row_stride(rows), block.stored)
             part = self._launched(vectors, norms, block.candidates, rows, stored, metric)
             scores[block.pairs] = self._on.get(part)
@@ -260,44 +274,13 @@ class CudaBackend(Backend):
         )
         return scores
 
-    def _stored(self, rows: StoredRows, pairs: int) -> DeviceRows | None:
-        """Return the rows on the device, None if they do not fit beside that many pairs."""
-        key = id(rows)
-        if key not in self._resident:
-            size = len(rows) * (row_stride(rows) + (4 if rows.dtype == "int8" else 0))
-            if size + pairs * PAIR_BYTES > self._free():
-                return None
-            self._resident[key] = self._on.put_rows(rows, row_stride(rows))
-            weakref.finalize(rows, _forget, weakref.ref(self), key)
-        return self._resident[key]
 
-    def _most(self, rows: StoredRows, pairs: int) -> int:
-        """Return how many rows may be on the device at once."""
-        # Two blocks: one arrives while the other is scored.
-        room = (self._free() - pairs * PAIR_BYTES) // (2 * (row_stride(rows) + 4))
-        if room < 1:
-            raise InputError(
-                f"the GPU has {self._free() >> 20} MiB free, too little for {pairs} candidates; "
-                "give it fewer queries at a time or use device cpu"
-            )
-        return int(room)
-
-    def _free(self) -> int:
-        # A tenth stays for CuPy and the driver.
-        free = self._on.memory * 9 // 10
-        return free if self._memory is None else min(free, self._memory)
-
-
-def _forget(backend: weakref.ref[CudaBackend], key: int) -> None:
-    if (alive := backend()) is not None:
-        alive._resident.pop(key, None)
-
-
-def row_stride(rows: StoredRows) -> int:
-    """Return the bytes from row to row on the device: those of the store where they will do."""
-    own = np.asarray(rows.data).strides[0] if len(rows) > 1 else 0
-    least = cuda_plan.row_bytes(rows)
-    return own if own % cuda_plan.PIECE == 0 and own >= least else -(-least // 32) * 32
+def _batches(candidates: Candidates) -> Iterator[tuple[slice, slice, Candidates]]:
+    """Yield the queries of a batch, its candidates among all, and these by themselves."""
+    for batch in cuda_plan.batches(candidates.offsets, LARGEST_BATCH):
+        offsets = candidates.offsets[batch.start : batch.stop + 1]
+        pairs = slice(int(offsets[0]), int(offsets[-1]))
+        yield batch, pairs, Candidates(candidates.rows[pairs], offsets - offsets[0])
 
 
 def _number(device: str | None) -> int:

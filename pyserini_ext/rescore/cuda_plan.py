@@ -45,6 +45,16 @@ def tiles(offsets: np.ndarray, size: int) -> Tiles:
     return Tiles(query, first.astype(np.int64), size)
 
 
+def batches(offsets: np.ndarray, most: int) -> Iterator[slice]:
+    """Cut queries into batches of at most `most` candidates; a query alone may have more."""
+    start, queries = 0, len(offsets) - 1
+    while start < queries:
+        stop = int(np.searchsorted(offsets, offsets[start] + most, side="right")) - 1
+        stop = min(max(stop, start + 1), queries)
+        yield slice(start, stop)
+        start = stop
+
+
 def tile_size(pairs: int, multiprocessors: int) -> int:
     """Return how many candidates a block should take.
 
