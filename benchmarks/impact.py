@@ -1,11 +1,12 @@
 """Impact indexes beside Pyserini's: building, searching, and inference-free retrieval beside BM25.
 
     python benchmarks/impact.py --collections "$PYSERINI_EXT_COLLECTIONS" \
-        --json benchmarks/results/impact.json --plot benchmarks/results/impact.svg
+        --json benchmarks/results/impact.json --plot benchmarks/results/impact.svg \
+        --page docs/benchmarks.md
 
-The collection is synthetic (``synthetic.py``), as large as asked for; it, the indexes to search and
-what is exact are made once and kept in ``--work``. Everything is timed in turn (A B A B …). Four
-kinds of measurement:
+The collection is synthetic (``synthetic.py``), as large as asked for; it and the indexes to search
+are made once and kept in ``--work``. Searches are timed in turn (A B A B …). Four kinds of
+measurement:
 
 build    Pyserini's command and ours on the same JSON, at two scales of the weights; ours alone
          with a Java heap of 1 GB
@@ -28,7 +29,7 @@ from typing import Any
 import impact_build
 import impact_search
 import impact_text
-from impact_report import bars, plot, tables
+from impact_report import BEGIN, END, bars, fill, plot, tables
 from timing import alternate, describe, environment_of_pyserini, ratios
 
 from pyserini_ext.command import run_command
@@ -89,6 +90,7 @@ def main() -> None:
         help="write all numbers; with --only, those of the other kinds stay as they are in it",
     )
     add("--plot", type=Path, help="write a figure")
+    add("--page", type=Path, help=f"put the tables into this page, between {BEGIN} and {END}")
     args = parser.parse_args()
     kinds = args.only or KINDS
     impact_search.load_core(args.work)
@@ -124,8 +126,10 @@ def main() -> None:
     print(tables(report), end="")
     if args.json:
         write_json(args.json, report)
-    if args.plot:
+    if args.plot and "search" in report:
         plot(report, args.plot)
+    if args.page:
+        fill(args.page, report)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,11 @@ from typing import Any
 from common import markdown
 from impact_search import CORE, KS, THEIRS
 
+from pyserini_ext.errors import InputError
+
 QUERY, COMPATIBLE = "ours, query mode", "ours, compatible"
 PREMULTIPLIED = ("ours, premultiplied S=100", "ours, premultiplied S=20")
+BEGIN, END = "<!-- impact -->", "<!-- /impact -->"
 BM25, OUR_BM25 = "BM25, LuceneSearcher", "BM25, ours"
 
 
@@ -82,6 +85,36 @@ def tables(report: dict[str, Any]) -> str:
             for b in report["bars"]]  # fmt: skip
     parts.append(markdown(["what was to be reached", "wanted", "measured", ""], rows))
     return "\n".join(parts)
+
+
+def conditions(report: dict[str, Any]) -> str:
+    """Say what machine it was, and when each kind was measured."""
+    machine, made = report["machine"], report["versions"]
+    kinds = "; ".join(
+        f"{kind}: {one['date']}, commit {one['commit']}, load {one['load_average'][0]}"
+        for kind, one in report["measured"].items()
+    )
+    return (
+        f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, Python "
+        f"{made['python']}, Pyserini {made['pyserini']}. {kinds}.\n"
+    )
+
+
+def fill(page: Path, report: dict[str, Any]) -> None:
+    """Put the conditions and tables between the marks of a page.
+
+    Raises
+    ------
+    InputError
+        If the page lacks the marks.
+    """
+    text = page.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise InputError(f"{page} has no {BEGIN} with an {END} after it")
+    filled = f"{before}{BEGIN}\n{conditions(report)}\n{tables(report)}{END}{after}"
+    page.write_text(filled, encoding="utf-8")
 
 
 def _ratio(times: dict[str, float]) -> str:

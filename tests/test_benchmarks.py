@@ -17,8 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import common
 import effectiveness
 import encode
+import impact_report
 import quantisation
 import search
+import synthetic
 import timing
 
 FOLDER = Path(common.__file__).parent
@@ -179,6 +181,9 @@ def test_the_page_of_results_holds_the_numbers_that_are_kept():
 
 def test_the_page_of_benchmarks_holds_the_tables_that_are_kept():
     page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    kept = json.loads((FOLDER / "results" / "impact.json").read_text())
+    assert kept["bars"] == impact_report.bars(kept)
+    assert impact_report.tables(kept) in page
     for script in (search, encode):
         kept = json.loads((FOLDER / "results" / f"{script.__name__}.json").read_text())
         assert script.tables(kept) in page
@@ -212,3 +217,57 @@ def test_the_page_of_impact_indexes_holds_the_table_that_is_kept():
     page = (DOCS / "impact.md").read_text(encoding="utf-8")
     kept = json.loads((FOLDER / "results" / "quantisation.json").read_text())
     assert quantisation.tables(kept) in page
+
+
+def test_the_synthetic_collection_has_the_shape_it_says(tmp_path):
+    law = synthetic.law()
+    assert law.sum() == pytest.approx(synthetic.LENGTH, abs=1e-6)
+    assert (np.diff(law) < 0).all()
+    (some,) = synthetic.parts(2000)
+    (fewer,) = synthetic.parts(50)
+    assert np.array_equal(fewer.tokens, some.tokens[: some.starts[50]])
+    assert np.array_equal(fewer.weights, some.weights[: some.starts[50]])
+    assert len(some.tokens) / 2000 == pytest.approx(synthetic.LENGTH, rel=0.02)
+    df = np.bincount(some.tokens, minlength=synthetic.TOKENS) / 2000
+    assert df[:200] == pytest.approx(law[:200], abs=0.06)
+    assert (some.weights > 100).mean() == pytest.approx(0.2, abs=0.02)
+    keys = np.repeat(np.arange(2000), np.diff(some.starts)) * synthetic.TOKENS + some.tokens
+    assert len(np.unique(keys)) == len(keys)
+    asked = [int(token[1:]) - 1 for query in synthetic.queries(2000) for token in query]
+    assert law[asked].mean() == pytest.approx(0.14, abs=0.02)
+
+
+def test_the_synthetic_collection_is_written_once(tmp_path):
+    made = synthetic.write(tmp_path, 30, scale=10)
+    assert synthetic.write(tmp_path, 30, scale=10) == made
+    vectors = [json.loads(line) for line in (made / "vectors" / "documents.jsonl").open()]
+    assert [v["id"] for v in vectors] == [f"{i:07d}" for i in range(30)]
+    (part,) = synthetic.parts(30)
+    stop = part.starts[1]
+    names = synthetic.names()
+    first = dict(zip(part.tokens[:stop].tolist(), part.weights[:stop].tolist(), strict=True))
+    assert vectors[0]["vector"] == {names[t]: max(1, round(w / 10)) for t, w in first.items()}
+    assert set(json.loads((made / "idf.json").read_text())) == {
+        t for v in vectors for t in v["vector"]
+    }
+    texts = [json.loads(line)["contents"] for line in (made / "texts" / "documents.jsonl").open()]
+    assert set(texts[0].split()) == {names[t] for t, w in first.items() if w > synthetic.HEAVY}
+
+
+@pytest.mark.slow
+def test_impact_indexes_are_measured_beside_pyserinis(collections, work):
+    run(
+        "impact.py", "--collections", collections, "--names", "small", "--work", work,
+        "--documents", "300", "--large", "300", "--search", "2000", "--seismic", "0",
+        "--repeats", "1", "--only", "build", "search", "text",
+        "--json", work / "i.json", "--plot", work / "i.svg",
+    )  # fmt: skip
+    report = json.loads((work / "i.json").read_text())
+    built, found = report["build"], report["search"]["2000"]
+    assert built["identical"] == {"queries": 200, "same": 200, "k": 1000}
+    assert found["same_as_theirs"] == found["bm25_same"] == 200
+    assert found["recall"]["ours, query mode"]["10"] > 0.999
+    assert found["recall"]["ours, premultiplied S=100"]["10"] > 0.95
+    assert report["text"]["small"]["bm25_same"] == 3
+    assert report["bars"] == impact_report.bars(report)
+    assert "</svg>" in (work / "i.svg").read_text()
