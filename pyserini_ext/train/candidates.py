@@ -99,7 +99,8 @@ def main(args: argparse.Namespace) -> int:
     teachers = [make_teacher(words) for words in args.teacher]
     request = {
         "corpus": fingerprint(args.corpus),
-        "topics": args.topics,
+        "topics": _identity(args.topics),
+        "qrels": _identity(args.qrels),
         "pseudo_queries": args.pseudo_queries,
         "seed": args.seed,
         "teachers": [" ".join(words) for words in args.teacher],
@@ -109,6 +110,10 @@ def main(args: argparse.Namespace) -> int:
     write_candidates(output, request, queries, teachers, args.hits, args.threads)
     print(f"{len(queries)} queries in {output}")
     return 0
+
+
+def _identity(name: str | None) -> Any:
+    return fingerprint(name)["sha256"] if name and Path(name).exists() else name
 
 
 def make_teacher(words: Sequence[str]) -> Any:

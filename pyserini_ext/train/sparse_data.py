@@ -145,9 +145,9 @@ def read_examples(
     mix : callable
         Scores of shape (teachers, m) to the target.
     least : int
-        Queries of fewer candidates are left out.
+        Queries of fewer candidates are left out,
     positives : bool
-        Leave queries out that have no relevant document.
+        or instead those without a relevant document and another.
 
     Raises
     ------
@@ -157,13 +157,15 @@ def read_examples(
     out = []
     for found in read_candidates(path, documents.rows):
         weights = encoder.encode(found.query)
-        if weights and len(found.docids) >= least and (found.positives or not positives):
+        usable = len(found.docids) >= least
+        if positives:
+            usable = bool(found.positives) and len(found.docids) > len(found.positives)
+        if weights and usable:
             out.append(_example(found, weights, documents.rows, token_ids, mix))
     if not out:
-        lacks = "a relevant document (--qrels), " if positives else ""
+        lacks = "a relevant document (--qrels) and another" if positives else f"{least} candidates"
         raise InputError(
-            f"{path} has no query to train on: none has {lacks}a token with a weight and {least} "
-            "candidates"
+            f"{path} has no query to train on: none has a token with a weight, and {lacks}"
         )
     return out
 

@@ -49,8 +49,8 @@ class States:
         about = path.with_name(f"{path.name}.json")
         wanted = json.loads(json.dumps(request))
         if not path.is_file():
-            self._write(path, documents, lengths, compute, batch_tokens)
             write_json(about, wanted)
+            self._write(path, documents, lengths, compute, batch_tokens)
         elif not about.is_file() or json.loads(about.read_text(encoding="utf-8")) != wanted:
             raise InputError(
                 f"{path} holds states of another checkpoint, corpus or length; name another file"
