@@ -14,9 +14,10 @@ import numpy as np
 
 from pyserini_ext.errors import InputError
 from pyserini_ext.feedback.adam import adam
-from pyserini_ext.feedback.gqr_pools import METRICS, Pools
+from pyserini_ext.feedback.gqr_pools import Pools
 from pyserini_ext.feedback.vector import Vectors
 from pyserini_ext.hits import Hits
+from pyserini_ext.rescore.rows import METRICS
 
 TARGETS = ("frozen", "recomputed")
 """What the refined scores are to agree with: see :class:`GQR`."""

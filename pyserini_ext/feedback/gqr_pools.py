@@ -6,9 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-METRICS = ("ip", "cosine", "l2")
-"""Inner product, cosine, negative squared distance: see :class:`Pools`."""
-
 
 class Pools:
     """The pools of a batch of queries, padded to one length.
