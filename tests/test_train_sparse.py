@@ -255,6 +255,34 @@ def test_weights_from_kept_states_and_of_some_columns_are_the_same(place):
     )
 
 
+KINDS = {
+    "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, "vocab_size": 17},
+    "roberta": SMALL,
+    "modernbert": SMALL | {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("headless", [True, False])
+def test_other_encoders_are_trained_too(place, tmp_path, kind, headless):
+    torch.manual_seed(1)
+    config = transformers.AutoConfig.for_model(kind, **KINDS[kind])
+    auto = transformers.AutoModel if headless else transformers.AutoModelForMaskedLM
+    auto.from_config(config).save_pretrained(tmp_path / "c")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(place / "body" / name, tmp_path / "c" / name)
+    line = [*words(place, tmp_path / "m", "--steps", 2), "--checkpoint", str(tmp_path / "c")]
+    if headless and kind == "modernbert":
+        with pytest.raises(InputError, match="layers without bias"):
+            command.main(line)
+        return
+    command.main(line)
+    about = json.loads((tmp_path / "m" / "training.json").read_text())
+    assert about["new_head"] is headless
+    vectors = make_sparse_encoder(str(tmp_path / "m")).encode_documents(TEXTS[:2])
+    assert set(vectors[0]) <= set(NAMES)
+
+
 # -- data ------------------------------------------------------------------------------------------
 
 

@@ -36,7 +36,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace OUTPUT, start unfinished work again")
     add("--idf", metavar="FILE", help="query weights (default: the idf of the corpus)")
     add = parser.add_argument_group("model").add_argument
-    add("--activation", default="log1p", choices=("log1p", "log1p-log1p"), help="(v3: twice)")
+    add(
+        "--activation",
+        default="log1p",
+        choices=("log1p", "log1p-log1p"),
+        help="of the logits; v3 has it twice",
+    )
     add("--max-length", type=int, default=256, help="tokens of a document (default: %(default)s)")
     add(
         "--states",

@@ -176,6 +176,11 @@ class SparseModel:
             A sample; some tens of thousands of tokens are enough.
         """
         transform, act, norm = self._head()
+        if any(part.bias is None for part in (transform, norm, self.decoder)):
+            raise InputError(
+                f"the head of {type(self.model).__name__} has layers without bias, which cannot "
+                "be fitted; give a checkpoint that has its head"
+            )
         embeddings = self.decoder.weight.detach().double()
         states, tokens = self._tokens_and_states(documents)
         goal = embeddings[tokens] - embeddings[tokens].mean(0)
@@ -214,10 +219,10 @@ class SparseModel:
             m for m in rest if isinstance(m, torch.nn.Linear) and m.in_features == m.out_features
         ]
         norms = [m for m in rest if isinstance(m, torch.nn.LayerNorm)]
-        if len(linear) != 1 or len(norms) != 1 or self.decoder.bias is None:
+        if len(linear) != 1 or len(norms) != 1:
             raise InputError(
-                f"the head of {type(self.model).__name__} is not a layer, a norm and a decoder "
-                "with bias as in BERT; give a checkpoint that has its head"
+                f"the head of {type(self.model).__name__} is not a layer, a norm and a decoder as "
+                "in BERT; leave --states out, and give a checkpoint that has its head"
             )
         config = self.model.config
         names = ("classifier_activation", "hidden_act", "activation")
