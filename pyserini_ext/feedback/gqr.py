@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -52,9 +53,9 @@ class GQR:
         Of the guide's distribution, where its scores have another scale, as BM25's have; not in
         the paper.
     lr : float
-        Adam's; the authors tune it over 1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3.
+        Adam's; what the authors tune it over is in ``GRID``.
     steps : int
-        The authors tune it over 10, 25, 50.
+        The same.
     target : {"frozen", "recomputed"}
         ``frozen``: m has the p1 of the first query vector (the authors' code). ``recomputed``: m
         follows p1 from step to step (the paper's algorithm) and is a constant within each.
@@ -80,6 +81,12 @@ class GQR:
     >>> gqr.refine_guided(None, np.array([[1.0, 0.0]]), pools, guide, Store()).tolist()
     [[0.75, 0.25]]
     """
+
+    GRID: ClassVar[dict[str, tuple[float, ...]]] = {
+        "lr": (1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3),
+        "steps": (10, 25, 50),
+    }
+    """What the authors tune over (``paper-repro/cfg.json``)."""
 
     depth: int = 10
     alpha: float = 0.5

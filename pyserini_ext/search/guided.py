@@ -104,8 +104,11 @@ class GuidedSearcher(StagedSearcher):
         self.before = interpolate in ("before", "both")
         self.after = interpolate in ("after", "both")
         self.renormalise, self.rescore = renormalise, rescore
-        self.missing = getattr(feedback, "missing", "rescore")
-        self.search_again = getattr(feedback, "search", True)
+
+    @property
+    def search_again(self) -> bool:
+        """Whether refined vectors retrieve, or only reorder the pool."""
+        return getattr(self.feedback, "search", True)
 
     def first_round(
         self, queries: Sequence[str], qids: Sequence[str], k: int, threads: int
@@ -197,9 +200,11 @@ class GuidedSearcher(StagedSearcher):
         assert first.vectors is not None
         vectors = first.vectors
 
+        missing = getattr(self.feedback, "missing", "rescore")
+
         def invented(docids: Sequence[Sequence[str]]) -> list[np.ndarray]:
             least = [
-                float(hits.scores.min()) if self.missing == "minimum" and len(hits) else 0.0
+                float(hits.scores.min()) if missing == "minimum" and len(hits) else 0.0
                 for hits in sparse
             ]
             return [np.full(len(own), s) for own, s in zip(docids, least, strict=True)]
@@ -213,7 +218,7 @@ class GuidedSearcher(StagedSearcher):
         # A guide without an opinion is not asked for one: equal scores would pull as well.
         silent = [i for i, hits in enumerate(sparse) if not len(hits)]
         dense = [hits[:0] if i in silent else hits for i, hits in enumerate(dense)]
-        score: Scorer = exact if self.missing == "rescore" else invented
+        score: Scorer = exact if missing == "rescore" else invented
         guided, pools = complete(sparse, self.searcher.with_vectors(dense), score, dense_score)
         scores = [hits.as_dict() for hits in guided]
         return pools, [

@@ -45,8 +45,8 @@ Each run comes with a JSON of the same name that says how to make it again.
 """
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read and check the command line; nothing is opened."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line, which checks each option by itself."""
     parser = argparse.ArgumentParser(
         prog="python -m pyserini_ext.search",
         description="Search with dense retrieval, feedback and interpolation; write a run file.",
@@ -142,6 +142,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     prf("--rocchio-bottomk", type=int, help="negative documents (default: 0)")
     prf("--prf-arg", action="append", metavar="NAME=VALUE", help="any parameter of the method")
 
-    args = parser.parse_args(argv)
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read and check the command line; nothing is opened."""
+    args = make_parser().parse_args(argv)
     check(args)
     return args
