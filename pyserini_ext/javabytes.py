@@ -81,6 +81,24 @@ def unpack_hits(message: Any, queries: int) -> list[tuple[np.ndarray, np.ndarray
     ]
 
 
+def unpack_numbers(message: Any, queries: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return Lucene's numbers of the hits of a batch (``Bytes.numbers``).
+
+    Returns
+    -------
+    numbers : ndarray of int32, shape (m,)
+    scores : ndarray of float32, shape (m,)
+    offsets : ndarray of int64, shape (queries + 1,)
+        The hits of query i are ``offsets[i]`` to ``offsets[i + 1]``.
+    """
+    data = message.tostring()
+    offsets = np.zeros(queries + 1, dtype=np.int64)
+    np.cumsum(np.frombuffer(data, dtype="<i4", count=queries), out=offsets[1:])
+    total = int(offsets[-1])
+    scores = np.frombuffer(data, dtype="<f4", count=total, offset=4 * queries)
+    return np.frombuffer(data, dtype="<i4", offset=4 * (queries + total)), scores, offsets
+
+
 def ranked(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[Hits]:
     """Make :class:`Hits` that keep Java's order, which is final."""
     return [Hits(docids, scores, ranked=True) for docids, scores in pairs]

@@ -9,9 +9,11 @@ import faiss as faiss_library
 import numpy as np
 import pytest
 
+import pyserini_ext as px
 from pyserini_ext import bridge
 from pyserini_ext.encode.__main__ import main as encode
 from pyserini_ext.errors import InputError
+from pyserini_ext.index.faiss_index import FaissStore
 from pyserini_ext.run import Run
 from pyserini_ext.search.__main__ import main as search
 from pyserini_ext.search.options import parse_args
@@ -294,6 +296,56 @@ def test_early_stopping_writes_the_same_run(lucene, faiss, topics, tmp_path):
         search([*command, *output, *extra])
     for alpha in ("0.1", "0.9"):
         same_file(tmp_path / f"early.alpha={alpha}.txt", tmp_path / f"full.alpha={alpha}.txt")
+
+
+def store_of(vectors, docids, folder):
+    index = faiss_library.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    faiss_library.write_index(index, str(folder / "index"))
+    (folder / "docid").write_text("".join(f"{docid}\n" for docid in docids))
+    return FaissStore(folder)
+
+
+@pytest.mark.parametrize("normalise", [None, "none", "min-max", "z-score"])
+@pytest.mark.parametrize("k", [1, 3, 20, 1000])
+@pytest.mark.parametrize("different", [5, 400])
+def test_rescoring_by_rows_equals_rescoring_by_docids(lucene, normalise, k, different, tmp_path):
+    """With five vectors for 400 documents most scores tie, also across the cut."""
+    bm25 = px.BM25Searcher(lucene)
+    docids = sorted(bm25.docids())
+    vectors = np.random.default_rng(2).integers(-3, 4, (different, 8)).astype(np.float32)
+    store = store_of(np.resize(vectors, (len(docids), 8)), docids, tmp_path)
+
+    class Encoder:
+        def encode(self, queries):
+            return np.array([[len(q), *range(7)] for q in queries], np.float32)
+
+    rule = None if normalise is None else px.Interpolation(0.4, normalise)
+    searcher = px.RescoringSearcher(bm25, px.DenseSearcher(store, Encoder()), rule, depth=200)
+    given = list(QUERIES.values()), list(QUERIES), k
+    by_rows = searcher.batch_search(*given)
+    (by_docids,) = searcher.batch_stages(*given)
+    assert dict(by_rows) == dict(list(by_docids.values())[-1])
+    assert len(by_rows["1"]) == min(k, len(bm25.search(QUERIES["1"], 200)))
+
+
+def test_rescoring_by_rows_leaves_missing_vectors_to_the_policy(lucene, tmp_path):
+    bm25 = px.BM25Searcher(lucene)
+    docids = sorted(bm25.docids())[::2]
+    store = store_of(np.ones((len(docids), 2), np.float32), docids, tmp_path)
+
+    class Encoder:
+        def encode(self, queries):
+            return np.ones((len(queries), 2), np.float32)
+
+    dense = px.DenseSearcher(store, Encoder(), missing_vector="skip")
+    found = px.RescoringSearcher(bm25, dense).search(QUERIES["1"], 50)
+    assert (
+        found.docids.tolist()
+        == sorted(d for d in bm25.search(QUERIES["1"], 1000).docids if d in set(docids))[:50]
+    )
+    with pytest.raises(InputError, match="has no vector"):
+        px.RescoringSearcher(bm25, px.DenseSearcher(store, Encoder())).search(QUERIES["1"])
 
 
 def test_the_rescoring_plugin_is_the_command(lucene, faiss, topics, tmp_path):

@@ -76,6 +76,7 @@ def build(args: argparse.Namespace) -> Searcher:
             rescore=bool(args.rescore_store),
             dense_hits=args.dense_hits,
             sparse_hits=args.sparse_hits,
+            texts=args.prf_text,
         )
     if args.rescore_store:
         assert sparse is not None
@@ -170,7 +171,7 @@ def search_batch(
     weights: Sequence[Interpolation],
 ) -> list[Mapping[str, Run]]:
     """Return, for each weight, the runs by stage of one batch."""
-    if isinstance(searcher, StagedSearcher):
+    if isinstance(searcher, StagedSearcher) and (args.save_stages or len(weights) > 1):
         # A plugin that interpolates knows its own weight.
         grid = weights if args.interpolate else None
         return list(

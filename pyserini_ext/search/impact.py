@@ -173,6 +173,15 @@ class ImpactSearcher(LuceneIndexSearcher):
         hits = javabytes.ranked(javabytes.unpack_hits(message, len(weights)))
         return Run(zip(qids, hits, strict=True), tag="impact")
 
+    def search_numbers(
+        self, queries: Sequence[str], k: int, threads: int = 1
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Search without docids (see :meth:`LuceneIndexSearcher.search_numbers`)."""
+        packed = self._pack(self.encode(queries))
+        with jvm.java_errors():
+            message = self._java.numbers(*packed, min(int(k), MOST), int(threads), self.compatible)
+        return javabytes.unpack_numbers(message, len(queries))
+
     def score(
         self, queries: Sequence[str], docids: Sequence[Sequence[str]], threads: int = 1
     ) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,26 @@ class LuceneIndexSearcher(Searcher):
     path: Path
     _java: Any
     """Has ``documents`` (``Documents.java``) and ``close()``."""
+
+    @abstractmethod
+    def search_numbers(
+        self, queries: Sequence[str], k: int, threads: int = 1
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Search for a batch of queries, giving Lucene's numbers instead of docids.
+
+        Parameters
+        ----------
+        queries : sequence of str
+        k, threads : int
+
+        Returns
+        -------
+        numbers : ndarray of int32, shape (m,)
+            The hits of all queries, one list after the other: places in :meth:`docids`.
+        scores : ndarray of float32, shape (m,)
+        offsets : ndarray of int64, shape (q + 1,)
+            The hits of query i are ``offsets[i]`` to ``offsets[i + 1]``.
+        """
 
     def _scores(self, message: Any, docids: Sequence[Sequence[str]]) -> list[np.ndarray]:
         """Return Java's scores (NaN: no such document) by query.
@@ -71,31 +92,59 @@ class LuceneIndexSearcher(Searcher):
         return javabytes.unpack_texts(message, len(docids))
 
     def contents(self, docids: Sequence[str]) -> list[str | None]:
-        """Return the text of documents: the ``contents`` of the stored document.
+        """Return the text of documents: the ``contents`` of the stored document, in two calls.
 
         Returns
         -------
         list of str or None
-            None where the docid is not in the index.
+            None where the docid is not in the index. Of a document that has ``title`` and ``text``
+            instead (BEIR), both on a line each.
 
         Raises
         ------
         InputError
-            If a document is in the index but its text was not stored.
+            If a document is in the index but its text was not stored, or not as JSON.
         """
-        texts: list[str | None] = []
-        for docid, raw in zip(docids, self.stored(docids), strict=True):
-            texts.append(None if raw is None else str(json.loads(raw)["contents"]))
-            if raw is None and self._number(docid) >= 0:
+        found = self.stored(docids)
+        lacking = [docid for docid, raw in zip(docids, found, strict=True) if raw is None]
+        for docid, number in zip(lacking, self._numbers(lacking), strict=True):
+            if number >= 0:
                 raise InputError(
                     f"{self.path} stores no text of document {docid!r}; build the index with "
                     "--storeRaw"
                 )
-        return texts
+        return [
+            None if raw is None else self._contents(docid, raw)
+            for docid, raw in zip(docids, found, strict=True)
+        ]
 
-    def _number(self, docid: str) -> int:
-        message = self._java.documents.numbers(javabytes.pack_strings([docid]))
-        return int(javabytes.unpack_ints(message)[0])
+    def _contents(self, docid: str, raw: str) -> str:
+        try:
+            document = json.loads(raw)
+            if "contents" in document:
+                return str(document["contents"])
+            return "\n".join(filter(None, (document.get("title"), document["text"])))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise InputError(
+                f"{self.path} stores document {docid!r} as {raw[:40]!r}; expected JSON with "
+                "contents, or with text (and title)"
+            ) from None
+
+    def _numbers(self, docids: Sequence[str]) -> list[int]:
+        if not docids:
+            return []
+        message = self._java.documents.numbers(javabytes.pack_strings(docids))
+        return javabytes.unpack_ints(message).tolist()
+
+    def docids(self) -> np.ndarray:
+        """Return the docid of every document, by Lucene's number.
+
+        Returns
+        -------
+        ndarray of object, shape (n,)
+        """
+        documents = self._java.documents
+        return javabytes.unpack_docids(documents.docids(), documents.maxDoc())
 
     def __len__(self) -> int:
         return int(self._java.documents.numDocs())

@@ -12,9 +12,12 @@ import numpy as np
 from pyserini_ext.errors import InputError
 from pyserini_ext.fusion.interpolation import Interpolation
 from pyserini_ext.hits import Hits
-from pyserini_ext.search.base import Searcher
+from pyserini_ext.run import Run
+from pyserini_ext.search.base import Searcher, check_batch
 from pyserini_ext.search.dense import DenseSearcher
 from pyserini_ext.search.early_stop import greatest_scores, interpolate_early
+from pyserini_ext.search.lucene import LuceneIndexSearcher
+from pyserini_ext.search.rows import RowRescorer, works_by_rows
 from pyserini_ext.search.staged import FirstRound, StagedSearcher, complete, rule_of
 
 EARLY_STOP = ("bound", "estimate")
@@ -88,6 +91,25 @@ class RescoringSearcher(StagedSearcher):
         self.looked_up = 0
         if early_stop is not None:
             check_early_stop(early_stop, self.rule if self.interpolates else None)
+
+    def batch_search(
+        self, queries: Sequence[str], qids: Sequence[str], k: int = 10, threads: int = 1
+    ) -> Run:
+        """Search for a batch of queries (see :meth:`Searcher.batch_search`)."""
+        check_batch(queries, qids, k, threads)
+        rule = self.rule if self.interpolates else None
+        if self._by_rows is not None and self.early_stop is None and works_by_rows(rule):
+            depth = candidates(self.depth, k)
+            found = self._by_rows.search(queries, k, depth, rule, threads)
+            if found is not None:
+                return Run(zip(qids, found, strict=True))
+        return super().batch_search(queries, qids, k, threads)
+
+    @cached_property
+    def _by_rows(self) -> RowRescorer | None:
+        if isinstance(self.sparse, LuceneIndexSearcher):
+            return RowRescorer(self.sparse, self.searcher)
+        return None
 
     def first_round(
         self, queries: Sequence[str], qids: Sequence[str], k: int, threads: int

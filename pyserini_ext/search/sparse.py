@@ -79,6 +79,16 @@ class BM25Searcher(LuceneIndexSearcher):
         hits = javabytes.ranked(javabytes.unpack_hits(message, len(queries)))
         return Run(zip(qids, hits, strict=True), tag="bm25")
 
+    def search_numbers(
+        self, queries: Sequence[str], k: int, threads: int = 1
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Search without docids (see :meth:`LuceneIndexSearcher.search_numbers`)."""
+        with jvm.java_errors():
+            message = self._java.numbers(
+                javabytes.pack_strings(queries), min(int(k), MOST), int(threads), self.adjust_ties
+            )
+        return javabytes.unpack_numbers(message, len(queries))
+
     def score(
         self, queries: Sequence[str], docids: Sequence[Sequence[str]], threads: int = 1
     ) -> list[np.ndarray]:

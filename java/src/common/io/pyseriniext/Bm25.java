@@ -31,6 +31,15 @@ public final class Bm25 implements Closeable {
    * @return {@link Bytes#of(Hits[])}
    */
   public byte[] search(byte[] queries, int k, int threads, boolean adjust) throws IOException {
+    return Bytes.of(hits(queries, k, threads, adjust));
+  }
+
+  /** Does the same with {@link Bytes#numbers}. */
+  public byte[] numbers(byte[] queries, int k, int threads, boolean adjust) throws IOException {
+    return Bytes.numbers(hits(queries, k, threads, adjust));
+  }
+
+  private Hits[] hits(byte[] queries, int k, int threads, boolean adjust) throws IOException {
     String[] texts = Bytes.strings(queries);
     return retrieval.search(texts.length, i -> query(texts[i]), k, threads, adjust);
   }

@@ -101,6 +101,30 @@ public final class Bytes {
     return message;
   }
 
+  /** Writes the number of hits of each query, all scores, then Lucene's numbers of all. */
+  public static byte[] numbers(Hits[] batch) {
+    int count = 0;
+    for (Hits hits : batch) {
+      count = Math.addExact(count, hits.docs.length);
+    }
+    byte[] message = new byte[Math.multiplyExact(4, batch.length + 2 * count)];
+    ByteBuffer out = ByteBuffer.wrap(message).order(ByteOrder.LITTLE_ENDIAN);
+    for (Hits hits : batch) {
+      out.putInt(hits.docs.length);
+    }
+    for (Hits hits : batch) {
+      for (float score : hits.scores) {
+        out.putFloat(score);
+      }
+    }
+    for (Hits hits : batch) {
+      for (int doc : hits.docs) {
+        out.putInt(doc);
+      }
+    }
+    return message;
+  }
+
   /** Writes the length of each text, -1 for null, then the bytes of all. */
   public static byte[] of(byte[][] texts) {
     int size = 4 * texts.length;

@@ -55,6 +55,31 @@ public final class Impacts implements Closeable {
       int threads,
       boolean adjust)
       throws IOException {
+    return Bytes.of(hits(counts, tokens, weights, minIdf, k, threads, adjust));
+  }
+
+  /** Does the same with {@link Bytes#numbers}. */
+  public byte[] numbers(
+      byte[] counts,
+      byte[] tokens,
+      byte[] weights,
+      double minIdf,
+      int k,
+      int threads,
+      boolean adjust)
+      throws IOException {
+    return Bytes.numbers(hits(counts, tokens, weights, minIdf, k, threads, adjust));
+  }
+
+  private Hits[] hits(
+      byte[] counts,
+      byte[] tokens,
+      byte[] weights,
+      double minIdf,
+      int k,
+      int threads,
+      boolean adjust)
+      throws IOException {
     Batch batch = new Batch(counts, tokens, weights, minIdf);
     int most = Math.min(k, documents.maxDoc());
     Retrieval.Finder finder = number -> most < 1 ? Hits.NONE : batch.search(number, most);

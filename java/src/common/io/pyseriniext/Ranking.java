@@ -3,6 +3,7 @@ package io.pyseriniext;
 import io.anserini.index.Constants;
 import java.io.IOException;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
 import org.apache.lucene.index.LeafReaderContext;
 import org.apache.lucene.index.ReaderUtil;
@@ -51,7 +52,8 @@ final class Ranking {
 
   /** Returns the best k documents of those that were kept, with docids. */
   static Hits ranked(Documents documents, BestScores best, int k) throws IOException {
-    BytesRef[] found = documents.docids(best.docs());
+    int[] kept = best.docs();
+    BytesRef[] found = documents.docids(kept);
     float[] values = best.scores();
     long[] order = new long[values.length];
     for (int i = 0; i < order.length; i++) {
@@ -59,34 +61,61 @@ final class Ranking {
       order[i] = ((long) ~Float.floatToIntBits(values[i]) << 32) | i;
     }
     Arrays.sort(order);
-    BytesRef[] docids = new BytesRef[order.length];
-    float[] scores = new float[order.length];
-    for (int i = 0; i < order.length; i++) {
-      docids[i] = found[(int) order[i]];
-      scores[i] = values[(int) order[i]];
-    }
-    for (int start = 0, end; start < docids.length; start = end) {
-      for (end = start + 1; end < docids.length && scores[end] == scores[start]; end++) {}
+    for (int start = 0, end; start < order.length; start = end) {
+      float score = values[(int) order[start]];
+      for (end = start + 1; end < order.length && values[(int) order[end]] == score; end++) {}
       if (end > start + 1) {
-        Arrays.sort(docids, start, end);
+        sortByDocid(order, start, end, found);
       }
     }
-    return docids.length <= k
-        ? new Hits(docids, scores)
-        : new Hits(Arrays.copyOf(docids, k), Arrays.copyOf(scores, k));
+    int count = Math.min(k, order.length);
+    BytesRef[] docids = new BytesRef[count];
+    int[] docs = new int[count];
+    float[] scores = new float[count];
+    for (int i = 0; i < count; i++) {
+      int place = (int) order[i];
+      docids[i] = found[place];
+      docs[i] = kept[place];
+      scores[i] = values[place];
+    }
+    return new Hits(docids, docs, scores);
+  }
+
+  private static void sortByDocid(long[] order, int start, int end, BytesRef[] docids) {
+    if (end - start > 32) {
+      Long[] tied = new Long[end - start];
+      Arrays.setAll(tied, i -> order[start + i]);
+      Arrays.sort(tied, Comparator.comparing(packed -> docids[packed.intValue()]));
+      for (int i = 0; i < tied.length; i++) {
+        order[start + i] = tied[i];
+      }
+      return;
+    }
+    // Impacts tie often, but few at a time.
+    for (int i = start + 1; i < end; i++) {
+      long moved = order[i];
+      BytesRef docid = docids[(int) moved];
+      int place = i;
+      for (; place > start && docids[(int) order[place - 1]].compareTo(docid) > 0; place--) {
+        order[place] = order[place - 1];
+      }
+      order[place] = moved;
+    }
   }
 
   /** Returns the best k documents as sorted by Lucene itself, docids included. */
   static Hits sorted(IndexSearcher searcher, Query query, int k) throws IOException {
     ScoreDoc[] best = searcher.search(query, k, BY_SCORE_THEN_DOCID).scoreDocs;
     BytesRef[] docids = new BytesRef[best.length];
+    int[] docs = new int[best.length];
     float[] scores = new float[best.length];
     for (int i = 0; i < best.length; i++) {
       Object[] fields = ((FieldDoc) best[i]).fields;
+      docs[i] = best[i].doc;
       scores[i] = (Float) fields[0];
       docids[i] = (BytesRef) fields[1];
     }
-    return new Hits(docids, scores);
+    return new Hits(docids, docs, scores);
   }
 
   /** Returns the score of each document, 0 where it does not match the query, NaN for no document. */

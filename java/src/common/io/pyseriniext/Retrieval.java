@@ -34,15 +34,15 @@ final class Retrieval implements Closeable {
     searcher.setSimilarity(similarity);
   }
 
-  /** Returns {@link Bytes#of(Hits[])}; scores as Anserini rounds them and tells ties apart, or not. */
-  byte[] search(int count, Queries queries, int k, int threads, boolean adjust)
+  /** Returns the hits of each query; scores as Anserini rounds them and tells ties apart, or not. */
+  Hits[] search(int count, Queries queries, int k, int threads, boolean adjust)
       throws IOException {
     Finder finder = i -> Ranking.top(searcher, documents, queries.get(i), k);
     return search(count, finder, threads, adjust);
   }
 
   /** Does the same where the hits of a query are found otherwise. */
-  byte[] search(int count, Finder finder, int threads, boolean adjust) throws IOException {
+  Hits[] search(int count, Finder finder, int threads, boolean adjust) throws IOException {
     Hits[] batch = new Hits[count];
     Parallel.forEach(
         count,
@@ -53,7 +53,7 @@ final class Retrieval implements Closeable {
             adjust(batch[i].scores);
           }
         });
-    return Bytes.of(batch);
+    return batch;
   }
 
   /**
