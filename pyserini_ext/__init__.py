@@ -18,6 +18,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AncePRF": "encode.ance_prf",
     "Average": "feedback.vector",
     "BM25Searcher": "search.sparse",
     "DenseSearcher": "search.dense",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -66,17 +66,36 @@ class Collection:
     stop: int | None = None
 
     def __iter__(self) -> Iterator[Document]:
-        parse: Callable[[str], Document]
         for file, number, line in islice(self._lines(), self.start, self.stop):
-            parse = self._parse_tsv if _kind(file) in TSV_SUFFIXES else self._parse_json
             try:
-                yield parse(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{file}, line {number}: not UTF-8 text ({error.reason})"
-                ) from None
-            except ValueError as error:
+                yield self.parse(file, line, first=number == 1)
+            except InputError as error:
                 raise InputError(f"{file}, line {number}: {error}") from None
+
+    def parse(self, file: Path, line: bytes, first: bool = False) -> Document:
+        """Return the document that a line of one of the files holds.
+
+        Parameters
+        ----------
+        file : Path
+            Its name says the format.
+        line : bytes
+            Without the line's end.
+        first : bool
+            The file's first line, before which a byte order mark may stand.
+
+        Raises
+        ------
+        InputError
+            If it is no document.
+        """
+        parse = self._parse_tsv if _kind(file) in TSV_SUFFIXES else self._parse_json
+        try:
+            return parse(line.decode("utf-8-sig" if first else "utf-8"))
+        except UnicodeDecodeError as error:
+            raise InputError(f"not UTF-8 text ({error.reason})") from None
+        except ValueError as error:
+            raise InputError(str(error)) from None
 
     def count(self) -> int:
         """Return the number of documents, by counting the lines that are not blank."""

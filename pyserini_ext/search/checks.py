@@ -10,6 +10,7 @@ from pyserini_ext.errors import InputError
 from pyserini_ext.fusion.interpolation import Interpolation
 from pyserini_ext.plugins import load, parameters, read_options
 from pyserini_ext.search.rescoring import check_early_stop
+from pyserini_ext.search.texts import reads_texts
 
 NEEDS = {
     "--index": ("ef_search", "nprobe"),
@@ -42,6 +43,8 @@ NEEDS = {
         "prf_depth",
         "prf_iterations",
         "prf_renormalise",
+        "prf_encoder",
+        "prf_text",
         "prf_arg",
         "rocchio_alpha",
         "rocchio_beta",
@@ -77,7 +80,10 @@ def check(args: argparse.Namespace) -> None:
         given = "--index" if args.index else "--rescore-store"
         raise InputError(f"{given} needs --encoder, e.g. --encoder minilm")
     if args.index and args.sparse_index and not args.interpolate and not takes_guide(args):
-        raise InputError("both --index and --sparse-index are given; say --interpolate as well")
+        instead = "; give it as --prf-text if only its texts are wanted" * _reads_texts(args)
+        raise InputError(
+            f"both --index and --sparse-index are given; say --interpolate as well{instead}"
+        )
     if args.interpolate in ("before", "both") and not args.prf:
         raise InputError(
             f"--interpolate {args.interpolate} is about feedback; add --prf, or say --interpolate"
@@ -123,10 +129,37 @@ def takes_guide(args: argparse.Namespace) -> bool:
     return hasattr(method, "refine_guided") and not hasattr(method, "refine")
 
 
+def _reads_texts(args: argparse.Namespace) -> bool:
+    """Whether the feedback method reads the text of documents."""
+    return bool(args.prf) and reads_texts(load("feedback", args.prf))
+
+
+def _check_texts(args: argparse.Namespace) -> None:
+    """Refuse a method without the texts it reads, and a source of texts that nothing reads."""
+    place = args.prf_text
+    if not _reads_texts(args):
+        if place is not None:
+            raise InputError(f"--prf {args.prf} reads no text of documents; leave --prf-text out")
+        return
+    if place is None:
+        name = args.sparse_searcher or "bm25"
+        if not args.sparse_index or not hasattr(load("searcher", name), "contents"):
+            raise InputError(
+                f"--prf {args.prf} reads the text of documents; add --prf-text: a Lucene index "
+                "built with --storeRaw, or the collection"
+            )
+    elif not Path(place).exists() and len(Path(place).parts) != 1:
+        raise InputError(f"--prf-text: no such index or collection: {place}")
+
+
 def _check_feedback(args: argparse.Namespace) -> None:
     """Refuse a feedback method on the wrong side."""
     if not args.prf:
         return
+    taken = parameters(load("feedback", args.prf))
+    if args.prf_encoder is not None and taken is not None and "checkpoint" not in taken:
+        raise InputError(f"--prf {args.prf} has no encoder of its own; leave --prf-encoder out")
+    _check_texts(args)
     if not refines_terms(args):
         if not args.index and not args.rescore_store:
             raise InputError(
@@ -233,7 +266,9 @@ def rules(args: argparse.Namespace) -> list[Interpolation]:
 
 def prf_options(args: argparse.Namespace) -> dict[str, object]:
     """Return the parameters of the feedback method that the command line gave."""
-    options: dict[str, object] = {"depth": args.prf_depth}
+    options: dict[str, object] = {"depth": args.prf_depth, "checkpoint": args.prf_encoder}
+    if args.device and "device" in (parameters(load("feedback", args.prf)) or ()):
+        options["device"] = args.device
     for name in ("alpha", "beta", "gamma", "topk", "bottomk"):
         options[name] = getattr(args, f"rocchio_{name}")
     return merge(options, args.prf_arg, "--prf-arg")
@@ -259,6 +294,6 @@ def _name(flag: str) -> str:
 
 def existing(args: argparse.Namespace) -> dict[str, Path]:
     """Return the inputs that lie on this machine, by role."""
-    roles = ("topics", "index", "sparse_index", "rescore_store")
+    roles = ("topics", "index", "sparse_index", "rescore_store", "prf_encoder", "prf_text")
     named = {role: getattr(args, role) for role in roles}
     return {role: Path(name) for role, name in named.items() if name and Path(name).exists()}

@@ -15,6 +15,7 @@ from pyserini_ext.search.base import Searcher
 from pyserini_ext.search.dense import DenseSearcher
 from pyserini_ext.search.rescoring import candidates, rescored
 from pyserini_ext.search.staged import FirstRound, StagedSearcher, rule_of
+from pyserini_ext.search.texts import texts_for
 
 WHEN = ("before", "after", "both")
 """When the sparse side is interpolated: see :class:`FeedbackSearcher`."""
@@ -28,7 +29,7 @@ class FeedbackSearcher(StagedSearcher):
     dense : DenseSearcher
     feedback : object
         A method such as :class:`~pyserini_ext.feedback.vector.Rocchio`: ``depth`` and
-        ``refine(queries, vectors, feedback, store)``.
+        ``refine(queries, vectors, feedback, store)``, or with a fifth parameter ``texts``.
     sparse : Searcher, optional
         Needed for interpolation.
     interpolate : {"before", "after", "both"}, optional
@@ -48,6 +49,10 @@ class FeedbackSearcher(StagedSearcher):
     dense_hits, sparse_hits : int, optional
         Depth of the lists that are interpolated; as deep as the result by default, and to rescore
         at least 1000.
+    texts : str, Path, Searcher or callable, optional
+        Where a method that reads documents gets their text: what
+        :func:`~pyserini_ext.search.texts.open_texts` takes. By default the index of `sparse`, if
+        it is a Lucene index.
 
     Raises
     ------
@@ -77,6 +82,7 @@ class FeedbackSearcher(StagedSearcher):
         rescore: bool = False,
         dense_hits: int | None = None,
         sparse_hits: int | None = None,
+        texts: Any = None,
     ) -> None:
         super().__init__(dense, sparse, rule_of(rule, alpha), dense_hits, sparse_hits)
         if interpolate is not None and interpolate not in WHEN:
@@ -103,6 +109,7 @@ class FeedbackSearcher(StagedSearcher):
                 "of sparse queries there is TermFeedbackSearcher"
             )
         self.searcher, self.feedback = dense, feedback
+        self.texts = texts_for(feedback, texts, sparse)
         self.before = interpolate in ("before", "both")
         self.after = interpolate in ("after", "both")
         self.iterations, self.renormalise, self.rescore = iterations, renormalise, rescore
@@ -175,6 +182,7 @@ class FeedbackSearcher(StagedSearcher):
                 vectors[asked],
                 [feedback[i] for i in asked],
                 self.searcher,
+                *(() if self.texts is None else (self.texts,)),
             )
             refined[asked] = checked_vectors(self.feedback, answer, vectors[asked].shape)
         return unit_length(refined) if self.renormalise else refined

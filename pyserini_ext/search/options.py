@@ -131,10 +131,27 @@ def make_parser() -> argparse.ArgumentParser:
     )
 
     prf = parser.add_argument_group("feedback").add_argument
-    prf("--prf", "--prf-method", dest="prf", metavar="NAME", help="avg, rocchio, gqr, rm3 …")
+    prf(
+        "--prf",
+        "--prf-method",
+        dest="prf",
+        metavar="NAME",
+        help="avg, rocchio, ance-prf, …",
+    )
     prf("--prf-depth", type=int, help="feedback documents (default: the method's own)")
     prf("--prf-iterations", type=int, help="rounds (default: 1)")
     prf("--prf-renormalise", action="store_true", default=None, help="refined vectors to length 1")
+    prf(
+        "--prf-encoder",
+        "--ance-prf-encoder",
+        metavar="CHECKPOINT",
+        help="ance-prf: the query encoder of the second round",
+    )
+    prf(
+        "--prf-text",
+        metavar="PLACE",
+        help="ance-prf: Lucene index that stores texts, or collection (default: --sparse-index)",
+    )
     prf("--rocchio-alpha", type=float, help="default: 0.4")
     prf("--rocchio-beta", type=float, help="default: 0.6")
     prf("--rocchio-gamma", type=float, help="default: 0.1, used with --rocchio-bottomk")
