@@ -24,6 +24,13 @@ SETTINGS = "prf.json"
 PLACE = re.compile(r"\{(\w*)\}")
 
 
+def _check_places(name: str, text: str, known: Sequence[str]) -> None:
+    for place in PLACE.findall(text):
+        if place not in known:
+            shown = ", ".join(f"{{{each}}}" for each in known)
+            raise InputError(f"{name} {text!r} has {{{place}}}; known are {shown}")
+
+
 @dataclass(frozen=True)
 class PrfInput:
     """How a query and its feedback documents become one text.
@@ -225,13 +232,6 @@ def _check_names(where: str, settings: Mapping[str, Any]) -> None:
     for name in settings:
         if name not in known:
             raise InputError(f"{where} unknown setting {name!r}; known are {', '.join(known)}")
-
-
-def _check_places(name: str, text: str, known: Sequence[str]) -> None:
-    for place in PLACE.findall(text):
-        if place not in known:
-            shown = ", ".join(f"{{{each}}}" for each in known)
-            raise InputError(f"{name} {text!r} has {{{place}}}; known are {shown}")
 
 
 def _put(template: str, values: Mapping[str, str], tokenizer: Any) -> str:
