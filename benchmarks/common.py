@@ -140,3 +140,19 @@ def markdown(header: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Seq
     """Return a Markdown table; the first column is text, the others are numbers."""
     lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def fill(page: Path, name: str, text: str) -> None:
+    """Put `text` between the marks ``<!-- name -->`` and ``<!-- /name -->`` of a page.
+
+    Raises
+    ------
+    InputError
+        If the page lacks the marks.
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise InputError(f"{page} has no {begin} with {end} after it")
+    page.write_text(f"{before}{begin}\n{text}{end}{after}", encoding="utf-8")

@@ -29,7 +29,8 @@ from typing import Any
 import impact_build
 import impact_search
 import impact_text
-from impact_report import BEGIN, END, bars, fill, plot, tables
+from common import fill
+from impact_report import bars, conditions, plot, tables
 from timing import alternate, describe, environment_of_pyserini, ratios
 
 from pyserini_ext.command import run_command
@@ -90,7 +91,7 @@ def main() -> None:
         help="write all numbers; with --only, those of the other kinds stay as they are in it",
     )
     add("--plot", type=Path, help="write a figure")
-    add("--page", type=Path, help=f"put the tables into this page, between {BEGIN} and {END}")
+    add("--page", type=Path, help="put the tables into this page, between its marks")
     args = parser.parse_args()
     kinds = args.only or KINDS
     impact_search.load_core(args.work)
@@ -129,7 +130,7 @@ def main() -> None:
     if args.plot and "search" in report:
         plot(report, args.plot)
     if args.page:
-        fill(args.page, report)
+        fill(args.page, "impact", f"{conditions(report)}\n{tables(report)}")
 
 
 if __name__ == "__main__":

@@ -9,11 +9,8 @@ from typing import Any
 from common import markdown
 from impact_search import CORE, KS, THEIRS
 
-from pyserini_ext.errors import InputError
-
 QUERY, COMPATIBLE = "ours, query mode", "ours, compatible"
 PREMULTIPLIED = ("ours, premultiplied S=100", "ours, premultiplied S=20")
-BEGIN, END = "<!-- impact -->", "<!-- /impact -->"
 BM25, OUR_BM25 = "BM25, LuceneSearcher", "BM25, ours"
 
 
@@ -98,23 +95,6 @@ def conditions(report: dict[str, Any]) -> str:
         f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, Python "
         f"{made['python']}, Pyserini {made['pyserini']}. {kinds}.\n"
     )
-
-
-def fill(page: Path, report: dict[str, Any]) -> None:
-    """Put the conditions and tables between the marks of a page.
-
-    Raises
-    ------
-    InputError
-        If the page lacks the marks.
-    """
-    text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise InputError(f"{page} has no {BEGIN} with an {END} after it")
-    filled = f"{before}{BEGIN}\n{conditions(report)}\n{tables(report)}{END}{after}"
-    page.write_text(filled, encoding="utf-8")
 
 
 def _ratio(times: dict[str, float]) -> str:

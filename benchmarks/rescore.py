@@ -1,7 +1,7 @@
 """Exact scores of given candidates: every backend beside its peers, and the memory's own speed.
 
     python benchmarks/rescore.py --json benchmarks/results/rescore.json \
-        --plot docs/rescore.svg
+        --plot docs/rescore.svg --page docs/vector-stores.md
 
 Random unit vectors and random candidates, seeded; the vectors are made once and kept in
 ``build/benchmarks``. All contestants take turns on the same rows. What bounds them is the memory:
@@ -23,8 +23,8 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
-from common import markdown
-from timing import alternate, describe
+from common import fill, markdown
+from timing import alternate, conditions, describe
 
 from pyserini_ext.command import run_command
 from pyserini_ext.errors import InputError
@@ -293,6 +293,7 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, default=Path("build/benchmarks"))
     parser.add_argument("--json", type=Path, help="write all numbers")
+    parser.add_argument("--page", type=Path, help="put the tables into this page")
     parser.add_argument("--plot", type=Path, help="draw how near to the memory's speed each came")
     args = parser.parse_args()
     if reason := unavailable()["numba"]:
@@ -340,6 +341,8 @@ def main() -> None:
     print(tables(report), end="")
     if args.json:
         write_json(args.json, report)
+    if args.page:
+        fill(args.page, "rescore", f"{conditions(report)}\n{tables(report)}")
     if args.plot:
         plot(report, args.plot)
 

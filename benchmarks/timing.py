@@ -133,6 +133,16 @@ def describe() -> dict[str, Any]:
     }
 
 
+def conditions(report: dict[str, Any]) -> str:
+    """Say in a line what :func:`describe` found: machine, versions, date, commit, load."""
+    machine, made = report["machine"], report["versions"]
+    return (
+        f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, Python "
+        f"{made['python']}, {report['date']}, commit {report['commit']}, load "
+        f"{report['load_average'][0]}.\n"
+    )
+
+
 def _commit() -> str:
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parents[1]), *arguments]
