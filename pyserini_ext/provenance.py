@@ -21,6 +21,8 @@ DISTRIBUTIONS = (
     "faiss-cpu",
     "torch",
     "transformers",
+    "numba",
+    "cupy",
 )
 
 

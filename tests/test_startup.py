@@ -13,12 +13,24 @@ import pyserini_ext
 
 PACKAGE = Path(pyserini_ext.__file__).parent
 COMMANDS = sorted(
-    ".".join(file.relative_to(PACKAGE.parent).parent.parts) for file in PACKAGE.rglob("__main__.py")
+    ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__main__")
+    for file in PACKAGE.rglob("*.py")
+    if "\n    run_command(main)\n" in file.read_text(encoding="utf-8")
 )
 MODULES = ["pyserini_ext"] + [
     module.name for module in pkgutil.walk_packages(pyserini_ext.__path__, "pyserini_ext.")
 ]
-HEAVY = {"torch", "transformers", "faiss", "jnius", "pyserini", "scipy", "matplotlib"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "faiss",
+    "jnius",
+    "pyserini",
+    "scipy",
+    "matplotlib",
+    "numba",
+    "cupy",
+}
 
 PROBE = f"""
 import runpy, sys
@@ -50,7 +62,11 @@ def test_the_package_is_cheap_to_import():
 
 
 def test_every_command_is_found():
-    assert {"pyserini_ext", "pyserini_ext.encode", "pyserini_ext.search"} <= set(COMMANDS)
+    packages = {
+        ".".join(f.relative_to(PACKAGE.parent).parent.parts) for f in PACKAGE.rglob("__main__.py")
+    }
+    assert packages <= set(COMMANDS)
+    assert {"pyserini_ext.encode.sparse", "pyserini_ext.index.convert"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -111,6 +111,7 @@ def test_content(wheel):
     for folder, suffix, target in (
         ("pyserini_ext", ".py", "pyserini_ext"),
         ("java/src", "", "pyserini_ext/_java"),
+        ("cuda", "", "pyserini_ext/_cuda"),
     ):
         files = [file for file in (ROOT / folder).rglob(f"*{suffix}") if file.is_file()]
         paths = {f"{target}/{file.relative_to(ROOT / folder).as_posix()}" for file in files}

@@ -210,9 +210,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             bar.update(len(batch))
     finished = time.perf_counter()
 
+    dense = getattr(searcher, "dense", searcher)
+    backend = {"rescore_backend": dense.backend.name} if isinstance(dense, DenseSearcher) else {}
     record = describe(
         vars(args),
         {"topics": args.topics, **existing(args)},
+        **backend,
         queries=len(qids),
         runs=[str(path) for path in output.writers],
         seconds={"start": round(ready - started, 3), "search": round(finished - ready, 3)},
