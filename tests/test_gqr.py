@@ -1,6 +1,8 @@
 """GQR: gradients against torch, searches against a loop in plain float64, and what is refused."""
 
 import json
+import re
+from pathlib import Path
 
 import faiss
 import numpy as np
@@ -559,3 +561,17 @@ def test_the_command_writes_the_run_of_the_class(minilm_path, tmp_path):
             assert max(abs(ours[d] - theirs[d]) for d in ours) < 5e-6
     record = json.loads((tmp_path / "run.txt.json").read_text())
     assert "steps=10" in json.dumps(record)
+
+
+def test_the_page_holds_the_numbers_that_are_kept():
+    root = Path(__file__).parents[1]
+    kept = json.loads((root / "benchmarks" / "results" / "gqr.json").read_text())
+    page = (root / "docs" / "gqr.md").read_text(encoding="utf-8")
+    for found in kept["collections"].values():
+        for row in found["against dense"]["runs"]:
+            cells = [f"{result['value']:.4f}" for result in row["results"].values()]
+            assert re.search(rf"^\| {row['run']} \|.*" + ".*".join(cells), page, re.MULTILINE)
+    for row in kept["milliseconds"]:
+        cells = [f"{row[name]:.2f}" for name in ("batch", "one by one", "torch")]
+        shape = f"{row['pool']}, {row['steps']}, {row['dimension']}"
+        assert f"| {' | '.join([shape, *cells])} |" in page
