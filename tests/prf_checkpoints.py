@@ -7,6 +7,9 @@ import transformers
 from safetensors.torch import save_file
 from tokenizers.pre_tokenizers import ByteLevel
 
+from pyserini_ext.jvm import pyserini_import
+
+TRANSFORMERS = int(transformers.__version__.split(".")[0])
 BYTES = sorted(ByteLevel.alphabet())
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[", "]", "q"] + [
@@ -64,9 +67,9 @@ def save_wordpiece(folder, kind="bert", seed=0):
         options |= {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
         model = transformers.DistilBertModel(transformers.DistilBertConfig(**options))
     model.save_pretrained(folder)
-    vocabulary = {word: i for i, word in enumerate(WORDS)}
     (folder / "vocab.txt").write_text("\n".join(WORDS))
-    transformers.BertTokenizerFast(vocab=vocabulary, model_max_length=512).save_pretrained(folder)
+    settings = {"do_lower_case": True, "tokenizer_class": "BertTokenizer", "model_max_length": 512}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
 
 
@@ -87,3 +90,21 @@ def ance_formula(folder, text):
         return torch.nn.functional.layer_norm(
             projected, (768,), weights["norm.weight"], weights["norm.bias"]
         )[0].numpy()
+
+
+def pyserinis_ance(monkeypatch):
+    """Pyserini's encoder class; of 1.6 with its loading repaired where transformers 5 broke it."""
+    with pyserini_import():
+        from pyserini.encode._ance import AnceEncoder, AnceQueryEncoder
+    if TRANSFORMERS >= 5 and not hasattr(AnceEncoder, "load_pretrained_encoder"):
+
+        def load(cls, folder, **_):
+            model = cls(transformers.RobertaConfig.from_pretrained(folder))
+            weights = torch.load(f"{folder}/pytorch_model.bin", weights_only=True)
+            missing = model.load_state_dict(weights, strict=False).missing_keys
+            assert not [name for name in missing if "pooler" not in name]
+            return model.eval()
+
+        monkeypatch.setattr(AnceEncoder, "from_pretrained", classmethod(load))
+        monkeypatch.setattr(AnceEncoder, "all_tied_weights_keys", {}, raising=False)
+    return AnceQueryEncoder
