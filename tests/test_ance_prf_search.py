@@ -295,7 +295,7 @@ def test_the_command_writes_the_run_of_pyserinis_command(places, tmp_path, monke
     assert len(mine) >= 3
     for qid in mine:
         assert list(mine[qid].docids) == list(other[qid].docids)
-        np.testing.assert_allclose(mine[qid].scores, other[qid].scores, rtol=1e-5)
+        np.testing.assert_allclose(mine[qid].scores, other[qid].scores, rtol=1e-5, atol=1e-4)
 
 
 def test_the_command_reads_texts_anywhere(places, tmp_path):
