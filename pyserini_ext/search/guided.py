@@ -94,6 +94,12 @@ class GuidedSearcher(StagedSearcher):
                 "is wrapped by PyseriniSearcher)"
             )
         check_guided(feedback, interpolate)
+        exact = getattr(feedback, "missing", "rescore") == "rescore"
+        if exact and type(guide).score is Searcher.score:
+            raise InputError(
+                f"{type(guide).__name__} cannot score given documents, and a guide scores those that "
+                "only the dense side found; say missing='minimum' or 'zero' (--prf-arg missing=minimum)"
+            )
         stored = dense.store.stored
         if stored is not None and stored.dtype == "binary":
             raise InputError(
