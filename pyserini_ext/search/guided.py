@@ -97,8 +97,8 @@ class GuidedSearcher(StagedSearcher):
         exact = getattr(feedback, "missing", "rescore") == "rescore"
         if exact and type(guide).score is Searcher.score:
             raise InputError(
-                f"{type(guide).__name__} cannot score given documents, and a guide scores those that "
-                "only the dense side found; say missing='minimum' or 'zero' (--prf-arg missing=minimum)"
+                f"{type(guide).__name__} cannot score given documents, which the pool needs; say "
+                "missing='minimum' or 'zero' (--prf-arg missing=minimum)"
             )
         stored = dense.store.stored
         if stored is not None and stored.dtype == "binary":
