@@ -181,6 +181,24 @@ def test_ance_is_its_formula_from_every_layout(ance, tmp_path, safe, prefix):
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
+def test_ance_loads_with_the_files_that_transformers_2_wrote(ance, tmp_path):
+    folder = save_ance(tmp_path / "old")
+    config = json.loads((folder / "config.json").read_text())
+    for name in ("model_type", "transformers_version", "dtype", "torch_dtype"):
+        config.pop(name, None)
+    config |= {"finetuning_task": "MSMarco", "num_labels": 2, "output_past": True}
+    config |= {"pruned_heads": {}, "torchscript": False, "use_bfloat16": False}
+    config |= {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}, "is_decoder": False}
+    (folder / "config.json").write_text(json.dumps(config))
+    settings = {"do_lower_case": True, "max_len": 512, "init_inputs": []}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    special = {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>"}
+    (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    np.testing.assert_allclose(
+        refined(AncePRF(folder, k=3)), refined(AncePRF(ance, k=3)), atol=1e-5
+    )
+
+
 def test_weights_that_would_run_code_are_refused(tmp_path):
     folder = save_ance(tmp_path / "ance")
     torch.save({"roberta": torch.nn.Linear(1, 1)}, folder / "pytorch_model.bin")

@@ -127,6 +127,27 @@ def test_stored_texts_come_in_one_call(places, monkeypatch):
         open_texts(places / "bare")(["nowhere", "d1"])
 
 
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ('{"id": "1", "contents": "c", "title": "t", "text": "x"}', "c"),
+        ('{"_id": "1", "title": "t", "text": "x"}', "t\nx"),
+        ('{"_id": "1", "title": "", "text": "x"}', "x"),
+        ("<DOC>x</DOC>", None),
+        ('{"id": "1", "body": "x"}', None),
+        ("[1]", None),
+    ],
+)
+def test_stored_documents_of_other_layouts(places, monkeypatch, raw, expected):
+    bm25 = BM25Searcher(places / "lucene")
+    monkeypatch.setattr(bm25, "stored", lambda docids: [raw] * len(docids))
+    if expected is None:
+        with pytest.raises(InputError, match=r"stores document 'd1' as .*; expected JSON"):
+            bm25.contents(["d1"])
+    else:
+        assert bm25.contents(["d1", "d2"]) == [expected] * 2
+
+
 def test_a_source_of_another_kind_is_refused(tmp_path):
     with pytest.raises(InputError, match="list is no source of texts"):
         open_texts(["a text"])

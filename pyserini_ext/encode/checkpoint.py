@@ -79,8 +79,9 @@ def load_ance(checkpoint: str) -> tuple[Any, Any, torch.nn.Module, int]:
     """
     _check_place(checkpoint)
     with quietly(), one_line_errors(checkpoint):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
-        config = transformers.AutoConfig.from_pretrained(checkpoint)
+        # The config of a checkpoint as old as ANCE may not say which model it is of.
+        config = transformers.RobertaConfig.from_pretrained(checkpoint)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint, config=config)
         weights = _weights(checkpoint)
     weights = {key.removeprefix("ance_encoder."): value for key, value in weights.items()}
     try:
