@@ -199,6 +199,18 @@ def test_ance_loads_with_the_files_that_transformers_2_wrote(ance, tmp_path):
     )
 
 
+def test_ance_loads_as_tevatron_saves_it(ance, tmp_path):
+    folder = save_ance(tmp_path / "tevatron", extra=False)
+    weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    head = {name: tensor for name, tensor in weights.items() if not name.startswith("roberta.")}
+    body = {name.removeprefix("roberta."): weights[name] for name in weights.keys() - head.keys()}
+    torch.save(body, folder / "pytorch_model.bin")
+    torch.save(head, folder / "pooler.pt")
+    np.testing.assert_allclose(
+        refined(AncePRF(folder, k=3)), refined(AncePRF(ance, k=3)), atol=1e-5
+    )
+
+
 def test_weights_that_would_run_code_are_refused(tmp_path):
     folder = save_ance(tmp_path / "ance")
     torch.save({"roberta": torch.nn.Linear(1, 1)}, folder / "pytorch_model.bin")

@@ -65,7 +65,8 @@ def load_ance(checkpoint: str) -> tuple[Any, Any, torch.nn.Module, int]:
     """Load ANCE: RoBERTa, and a linear layer and a layer norm over its first token.
 
     The weights are read by name because transformers has no class for this model, and version 5
-    leaves weights of a foreign class uninitialised.
+    leaves weights of a foreign class uninitialised. The head lies beside RoBERTa's, or in a file
+    ``pooler.pt`` of its own, as tevatron saves it.
 
     Parameters
     ----------
@@ -83,6 +84,10 @@ def load_ance(checkpoint: str) -> tuple[Any, Any, torch.nn.Module, int]:
         config = transformers.RobertaConfig.from_pretrained(checkpoint)
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint, config=config)
         weights = _weights(checkpoint)
+        pooler = _file(checkpoint, "pooler.pt")
+        if pooler is not None:
+            body = {f"roberta.{key}": value for key, value in weights.items()}
+            weights = {**body, **_torch_weights(pooler)}
     weights = {key.removeprefix("ance_encoder."): value for key, value in weights.items()}
     try:
         out, width = weights["embeddingHead.weight"].shape
@@ -202,6 +207,10 @@ def _weights(checkpoint: str) -> dict[str, torch.Tensor]:
     path = _file(checkpoint, "pytorch_model.bin")
     if path is None:
         raise InputError(f"{checkpoint} has neither model.safetensors nor pytorch_model.bin")
+    return _torch_weights(path)
+
+
+def _torch_weights(path: str) -> dict[str, torch.Tensor]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
