@@ -14,22 +14,29 @@ from pyserini_ext.collection import open_collection
 from pyserini_ext.command import run_command
 from pyserini_ext.encode import make_encoder
 from pyserini_ext.encode.corpus import encode_collection, identity, scan
+from pyserini_ext.encode.multivector_corpus import encode_tokens
 from pyserini_ext.errors import InputError
 from pyserini_ext.files import fingerprint
 from pyserini_ext.index.faiss_writer import FaissWriter
 from pyserini_ext.index.matrix_writer import MatrixWriter
+from pyserini_ext.index.tokens_writer import TokenWriter
 from pyserini_ext.index.writer import VectorWriter, part_of
+from pyserini_ext.plugins import read_options
 
-WRITERS: dict[str, type[VectorWriter]] = {"faiss": FaissWriter, "store": MatrixWriter}
+WRITERS: dict[str, type[VectorWriter]] = {
+    "faiss": FaissWriter,
+    "store": MatrixWriter,
+    "multivector": TokenWriter,
+}
 CHUNK = {"cpu": 2048}
 CHUNK_ELSEWHERE = 16_384
 """Documents encoded and written at a time; more where a second is worth more of them."""
 
 DESCRIPTION = """\
-Encode a collection into a FAISS index that Pyserini reads (pyserini.search.faiss --index), or into
-a vector store of this package. The collection is streamed. An interrupted run goes on where it
-stopped when the same command is given again; OUTPUT appears when it is complete, until then
-OUTPUT.part holds the work."""
+Encode a collection into a FAISS index that Pyserini reads (pyserini.search.faiss --index), into a
+vector store of this package, or into a multi-vector store, which has a vector for each token. The
+collection is streamed. An interrupted run goes on where it stopped when the same command is given
+again; OUTPUT appears when it is complete, until then OUTPUT.part holds the work."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,6 +65,12 @@ def parser() -> argparse.ArgumentParser:
     )
     output.add_argument("--to-faiss", action="store_const", const="faiss", dest="to")
     output.add_argument(
+        "--clusters",
+        type=int,
+        metavar="N",
+        help="with --to multivector: keep N vectors a document, centroids of its tokens",
+    )
+    output.add_argument(
         "--overwrite", action="store_true", help="replace OUTPUT and start unfinished work again"
     )
     encoder = out.add_argument_group("encoder")
@@ -77,6 +90,9 @@ def parser() -> argparse.ArgumentParser:
         "--l2-norm", action="store_true", default=None, help="scale vectors to length 1"
     )
     encoder.add_argument("--prefix", help="put before each document, a space between")
+    encoder.add_argument(
+        "--encoder-arg", action="append", metavar="NAME=VALUE", help="any option of the encoder"
+    )
     encoder.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     return out
 
@@ -92,6 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     ).shard(args.shard_id, args.shard_num)
     if args.threads is not None and args.threads < 1:
         raise InputError(f"--threads is {args.threads}; it must be at least 1")
+    _check_clusters(args)
     threads = args.threads or os.cpu_count() or 1
     options = _options(args)
     chunk = CHUNK.get(args.device or "cpu", CHUNK_ELSEWHERE)
@@ -105,6 +122,8 @@ def main(arguments: list[str] | None = None) -> int:
         "versions": {name: metadata.version(name) for name in ("torch", "transformers")},
     }
     output, writer_class, overwrite = Path(args.output), WRITERS[args.to], args.overwrite
+    if args.clusters is not None:
+        request["clusters"] = args.clusters
     writer_class.check(output, resume=not overwrite, overwrite=overwrite, request=request)
     if overwrite and part_of(output).exists():
         shutil.rmtree(part_of(output))
@@ -113,7 +132,12 @@ def main(arguments: list[str] | None = None) -> int:
     import torch
 
     torch.set_num_threads(threads)
-    encoder = make_encoder(args.encoder, **options)
+    if args.to == "multivector":
+        from pyserini_ext.encode.multivector_names import make_multivector_encoder
+
+        encoder = make_multivector_encoder(args.encoder, **options)
+    else:
+        encoder = make_encoder(args.encoder, **options)
     writer = writer_class(
         output, _dimension(encoder), resume=not overwrite, overwrite=overwrite, request=request
     )
@@ -121,7 +145,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"going on behind {writer.count} of {total} documents", file=sys.stderr)
     try:
         with writer:
-            encode_collection(collection, encoder, writer, total=total, chunk=chunk)
+            if isinstance(writer, TokenWriter):
+                size = {"total": total, "chunk": chunk, "clusters": args.clusters}
+                encode_tokens(collection, encoder, writer, **size)
+            else:
+                encode_collection(collection, encoder, writer, total=total, chunk=chunk)
     except KeyboardInterrupt:
         print(
             f"interrupted: {writer.count} of {total} documents are in {part_of(output)}; the same "
@@ -147,7 +175,27 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         "normalise": args.l2_norm,
         "document_prefix": prefix,
     }
-    return {name: value for name, value in options.items() if value is not None}
+    options = {name: value for name, value in options.items() if value is not None}
+    for name, value in read_options(args.encoder_arg or ()).items():
+        if name in options:
+            raise InputError(f"--encoder-arg {name}={value}: {name} is given twice")
+        options[name] = value
+    return options
+
+
+def _check_clusters(args: argparse.Namespace) -> None:
+    """Refuse options for one vector a text with several, and the other way round."""
+    if args.to != "multivector":
+        if args.clusters is not None:
+            raise InputError("--clusters is about --to multivector; leave one out")
+        return
+    if args.clusters is not None and args.clusters < 1:
+        raise InputError(f"--clusters is {args.clusters}; it must be at least 1")
+    for flag, value in (("--pooling", args.pooling), ("--prefix", args.prefix)):
+        if value is not None:
+            raise InputError(
+                f"{flag} does not apply to --to multivector, which keeps every token; leave it out"
+            )
 
 
 def _checkpoint(name: str) -> str | None:

@@ -1,0 +1,90 @@
+"""Fewer vectors a document: k-means over its tokens, and the centroids in their place."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from pyserini_ext.errors import InputError
+
+ROUNDS = 20
+
+
+def pooled(
+    vectors: np.ndarray, offsets: np.ndarray, clusters: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Replace the token vectors of each document by at most `clusters` centroids.
+
+    The fixed clustering of CRISP (Veneroso et al., "CRISP: Clustering Multi-Vector Representations
+    for Denoising and Pruning", 2025), without its training: k-means over each document by itself.
+
+    Parameters
+    ----------
+    vectors : ndarray of float, shape (tokens, dimension)
+    offsets : ndarray of int64, shape (n + 1,)
+    clusters : int
+        A document of no more vectors keeps its own.
+
+    Returns
+    -------
+    ndarray of float32, shape (kept, dimension)
+        The mean of each cluster, not scaled to length 1.
+    ndarray of int64, shape (n + 1,)
+
+    Raises
+    ------
+    InputError
+        If `clusters` is under 1.
+    """
+    if clusters < 1:
+        raise InputError(f"{clusters} vectors a document; keep at least 1")
+    found = [
+        centroids(np.asarray(vectors[start:stop], dtype=np.float32), clusters)
+        for start, stop in pairwise(offsets)
+    ]
+    bounds = np.concatenate(([0], np.cumsum([len(own) for own in found]))).astype(np.int64)
+    nothing = np.empty((0, vectors.shape[1]), dtype=np.float32)
+    return np.concatenate([nothing, *found]), bounds
+
+
+def centroids(vectors: np.ndarray, clusters: int) -> np.ndarray:
+    """Cluster the vectors of a document by Lloyd's algorithm.
+
+    The first centre is the vector closest to the mean, each next one the vector farthest from those
+    before; so nothing is random and equal documents have equal centroids.
+
+    Parameters
+    ----------
+    vectors : ndarray of float32, shape (n, dimension)
+    clusters : int
+
+    Returns
+    -------
+    ndarray of float32, shape (min(n, clusters), dimension)
+        Fewer where vectors are equal.
+    """
+    if len(vectors) <= clusters:
+        return vectors
+    chosen = [int(_distances(vectors, vectors.mean(axis=0, keepdims=True))[:, 0].argmin())]
+    nearest = _distances(vectors, vectors[chosen])[:, 0]
+    while len(chosen) < clusters and nearest.max() > 0:
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, _distances(vectors, vectors[chosen[-1:]])[:, 0])
+    centres = vectors[chosen]
+    owner: np.ndarray | None = None
+    for _ in range(ROUNDS):
+        now = _distances(vectors, centres).argmin(axis=1)
+        if owner is not None and (now == owner).all():
+            break
+        owner = now
+        counts = np.bincount(owner, minlength=len(centres))
+        sums = np.zeros_like(centres)
+        np.add.at(sums, owner, vectors)
+        kept = counts > 0
+        centres[kept] = sums[kept] / counts[kept, None]
+    return centres
+
+
+def _distances(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
+    return ((vectors[:, None, :] - others[None]) ** 2).sum(axis=2)
