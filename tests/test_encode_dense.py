@@ -256,6 +256,17 @@ def test_ance_is_the_first_token_projected_and_normed(checkpoints, tmp_path, pre
     assert encoder.dimension == 768
 
 
+def test_queries_are_lower_cased_where_asked_documents_are_not(checkpoints, monkeypatch):
+    lower = BiEncoder(
+        checkpoints["roberta"], pooling="cls", query_prefix="Q: ", lowercase_queries=True
+    )
+    monkeypatch.setattr(lower, "_encode", lambda texts, *_: texts)  # its tokenizer knows one case
+    assert lower.encode(["What IS it", "ΟΔΟΣ"]) == ["Q: what is it", "Q: οδοσ"]
+    assert lower.encode_documents(["What IS it"]) == ["What IS it"]
+    assert ANCE_MSMARCO.lowercase_queries
+    assert not MINILM.lowercase_queries
+
+
 def test_ance_refuses_another_checkpoint(checkpoints):
     with pytest.raises(InputError, match="not an ANCE checkpoint"):
         ANCE_MSMARCO(checkpoints["bert"])

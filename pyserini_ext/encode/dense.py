@@ -18,6 +18,7 @@ from pyserini_ext.encode.checkpoint import (
     sentence_transformers_settings,
 )
 from pyserini_ext.encode.pooling import POOLINGS, pool
+from pyserini_ext.encode.texts import lowercase
 from pyserini_ext.errors import InputError
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -63,6 +64,8 @@ class BiEncoder:
         Let the tokenizer add its special tokens.
     skip_tokens : int
         Tokens at the start that mean pooling leaves out.
+    lowercase_queries : bool
+        Lower-case queries, though not documents; for tokenizers that tell cases apart.
     head : {None, "ance"}
         Layer on top of the pooled vector.
 
@@ -99,12 +102,13 @@ class BiEncoder:
         query_suffix: str = "",
         special_tokens: bool = True,
         skip_tokens: int = 0,
+        lowercase_queries: bool = False,
         head: str | None = None,
     ) -> None:
         self.checkpoint = str(checkpoint)
         self.batch_size, self.dtype = batch_size, dtype
         self.query_suffix, self.special_tokens = query_suffix, special_tokens
-        self.skip_tokens = skip_tokens
+        self.skip_tokens, self.lowercase_queries = skip_tokens, lowercase_queries
         self._check(pooling, head, max_length, document_max_length)
         self.device = torch_device(device)
         given = {
@@ -184,9 +188,10 @@ class BiEncoder:
             In the order of `queries`.
         """
         prefix, suffix = self.query_prefix, self.query_suffix
-        return self._encode(
-            [f"{prefix}{query}{suffix}" for query in _texts(queries)], self.max_length
-        )
+        queries = _texts(queries)
+        if self.lowercase_queries:
+            queries = [lowercase(query) for query in queries]
+        return self._encode([f"{prefix}{query}{suffix}" for query in queries], self.max_length)
 
     def encode_documents(
         self, texts: Sequence[str], titles: Sequence[str] | None = None

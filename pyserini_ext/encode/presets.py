@@ -40,6 +40,8 @@ class Preset:
         False where the prefix spells the special tokens out.
     skip_tokens : int
         Tokens at the start that mean pooling leaves out.
+    lowercase_queries : bool
+        Lower-case queries, though not documents.
     head : {None, "ance"}
         A layer on top of the pooled vector.
     package : str or None
@@ -63,6 +65,7 @@ class Preset:
     query_suffix: str = ""
     special_tokens: bool = True
     skip_tokens: int = 0
+    lowercase_queries: bool = False
     head: str | None = None
     package: str | None = None
 
@@ -194,8 +197,10 @@ ANCE_MSMARCO = Preset(
     dimension=768,
     max_length=64,
     document_max_length=256,
+    # AnceQueryEncoder asks its tokenizer for it, which transformers 5 ignores.
+    lowercase_queries=True,
     head="ance",
-    source="Xiong et al., ICLR 2021; lengths as pyserini/encode/_ance.py",
+    source="Xiong et al., ICLR 2021; lengths and case as pyserini/encode/_ance.py",
     description="ANCE for MS MARCO passages, RoBERTa with a projection",
 )
 TCT_COLBERT_V2 = Preset(

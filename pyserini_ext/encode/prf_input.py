@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pyserini_ext.encode.model_files import find_file, read_json
+from pyserini_ext.encode.texts import lowercase
 from pyserini_ext.errors import InputError
 from pyserini_ext.files import write_json
 
@@ -103,7 +104,7 @@ class PrfInput:
             If a template names a token that the tokenizer does not have.
         """
         if self.lowercase:
-            query, documents = _lower(query), [_lower(text) for text in documents]
+            query, documents = lowercase(query), [lowercase(text) for text in documents]
         separator = _put(self.separator, {}, tokenizer)
         joined = separator.join(
             _put(self.document, {"text": text}, tokenizer) for text in documents
@@ -250,8 +251,3 @@ def _put(template: str, values: Mapping[str, str], tokenizer: Any) -> str:
         return str(token)
 
     return PLACE.sub(value, template)
-
-
-def _lower(text: str) -> str:
-    # Character by character as transformers 4 did: a final sigma stays an ordinary one.
-    return "".join(map(str.lower, text))

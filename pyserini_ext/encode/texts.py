@@ -33,3 +33,8 @@ def joined(texts: Sequence[str], titles: Sequence[str] | None = None) -> list[st
         raise InputError(f"{len(titles)} titles for {len(texts)} texts")
     pairs = zip(titles, texts, strict=True)
     return [f"{title} {text}" if title and text else title or text for title, text in pairs]
+
+
+def lowercase(text: str) -> str:
+    """Lower-case as tokenizers of transformers 4 did: character by character, without context."""
+    return "".join(map(str.lower, text))
