@@ -307,7 +307,7 @@ def test_the_command_writes_the_run_of_pyserinis_command(places, tmp_path, monke
     given += ["--prf-method", "ance-prf", "--prf-depth", "3", "--batch-size", batch]
     given += ["--ance-prf-encoder", places / "ance-prf", "--sparse-index", places / "lucene"]
     bridge.run("pyserini.search.faiss", [str(each) for each in given])
-    if TRANSFORMERS < 5:  # its queries of the first round are lower-cased there, ours are not
+    if TRANSFORMERS >= 5:  # it ignores that Pyserini asks for lower-cased queries
         for path in (ours, theirs):
             lines = path.read_text().splitlines(keepends=True)
             path.write_text("".join(line for line in lines if not line.startswith("4 ")))

@@ -13,15 +13,13 @@ from pyserini_ext.fusion.interpolation import Interpolation
 from pyserini_ext.hits import Hits
 from pyserini_ext.search.base import Searcher
 from pyserini_ext.search.dense import DenseSearcher
-from pyserini_ext.search.rescoring import candidates, rescored
-from pyserini_ext.search.staged import FirstRound, StagedSearcher, rule_of
+from pyserini_ext.search.refining import RefiningSearcher
+from pyserini_ext.search.rescoring import candidates
+from pyserini_ext.search.staged import FirstRound
 from pyserini_ext.search.texts import texts_for
 
-WHEN = ("before", "after", "both")
-"""When the sparse side is interpolated: see :class:`FeedbackSearcher`."""
 
-
-class FeedbackSearcher(StagedSearcher):
+class FeedbackSearcher(RefiningSearcher):
     """Retrieves, refines the query vectors from the top documents, and retrieves again.
 
     Parameters
@@ -84,9 +82,18 @@ class FeedbackSearcher(StagedSearcher):
         sparse_hits: int | None = None,
         texts: Any = None,
     ) -> None:
-        super().__init__(dense, sparse, rule_of(rule, alpha), dense_hits, sparse_hits)
-        if interpolate is not None and interpolate not in WHEN:
-            raise InputError(f"interpolate={interpolate!r}; choose one of {', '.join(WHEN)}")
+        super().__init__(
+            dense,
+            feedback,
+            sparse,
+            interpolate,
+            rule,
+            alpha,
+            renormalise,
+            rescore,
+            dense_hits,
+            sparse_hits,
+        )
         if rescore and sparse is None:
             raise InputError("rescore needs a sparse searcher: it finds what is to be scored")
         if (sparse is None) != (interpolate is None) and not (rescore and interpolate is None):
@@ -94,25 +101,15 @@ class FeedbackSearcher(StagedSearcher):
                 "interpolation needs both a sparse searcher and when to use it: "
                 "sparse=BM25Searcher(…), interpolate='before', 'after' or 'both'"
             )
-        if interpolate is None and (rule is not None or alpha is not None):
-            raise InputError("rule or alpha was given without interpolate; it would be ignored")
         if iterations < 1:
             raise InputError(f"iterations is {iterations}; it must be at least 1")
-        if not isinstance(dense, DenseSearcher):
-            raise InputError(
-                f"feedback refines query vectors, which {type(dense).__name__} has not; "
-                "give a DenseSearcher"
-            )
         if not callable(getattr(feedback, "refine", None)):
             raise InputError(
                 f"{type(feedback).__name__} does not refine query vectors (refine); for the tokens "
                 "of sparse queries there is TermFeedbackSearcher"
             )
-        self.searcher, self.feedback = dense, feedback
         self.texts = texts_for(feedback, texts, sparse)
-        self.before = interpolate in ("before", "both")
-        self.after = interpolate in ("after", "both")
-        self.iterations, self.renormalise, self.rescore = iterations, renormalise, rescore
+        self.iterations = iterations
 
     def first_round(
         self, queries: Sequence[str], qids: Sequence[str], k: int, threads: int
@@ -126,7 +123,7 @@ class FeedbackSearcher(StagedSearcher):
             sparse = list(run.values())
         first = FirstRound(queries, qids, vectors, None, sparse)
         depth = (self.dense_hits or k) if self.before else self.feedback.depth
-        return replace(first, dense=self._retrieve(first, vectors, depth, threads))
+        return replace(first, dense=self.retrieve(first, vectors, depth, threads))
 
     def stages(
         self, first: FirstRound, rule: Interpolation, k: int, threads: int, every: bool = False
@@ -136,14 +133,14 @@ class FeedbackSearcher(StagedSearcher):
         assert first.dense is not None
         found: dict[str, list[Hits]] = {}
         if every:
-            found["dense"] = self._retrieve(first, first.vectors, k, threads)
+            found["dense"] = self.retrieve(first, first.vectors, k, threads)
             if first.sparse is not None:
                 found["sparse"] = first.sparse
         vectors, dense = first.vectors, first.dense
         for iteration in range(1, self.iterations + 1):
             suffix = "" if self.iterations == 1 else f"-{iteration}"
             if self.before:
-                dense = self._interpolate(first, vectors, dense, rule, k)
+                dense = self.interpolate_with(first, vectors, dense, rule, k)
                 if every:
                     found[f"before{suffix}"] = dense
             vectors = self.refine(first.queries, vectors, dense)
@@ -151,11 +148,11 @@ class FeedbackSearcher(StagedSearcher):
             depth = (self.dense_hits or k) if last or self.before else self.feedback.depth
             if last and not self.after:
                 depth = k
-            dense = self._retrieve(first, vectors, depth, threads)
+            dense = self.retrieve(first, vectors, depth, threads)
             if every or (last and not self.after):
                 found[f"feedback{suffix}"] = dense
         if self.after:
-            found["after"] = self._interpolate(first, vectors, dense, rule, k)
+            found["after"] = self.interpolate_with(first, vectors, dense, rule, k)
         return found
 
     def refine(
@@ -174,8 +171,8 @@ class FeedbackSearcher(StagedSearcher):
         ndarray of float32, shape (q, dimension)
         """
         feedback = [hits.head(self.feedback.depth) for hits in self.searcher.with_vectors(feedback)]
-        refined = np.array(vectors, dtype=np.float32)
         asked = [i for i, hits in enumerate(feedback) if len(hits)]
+        answer = None
         if asked:
             answer = self.feedback.refine(
                 [queries[i] for i in asked],
@@ -184,43 +181,4 @@ class FeedbackSearcher(StagedSearcher):
                 self.searcher,
                 *(() if self.texts is None else (self.texts,)),
             )
-            refined[asked] = checked_vectors(self.feedback, answer, vectors[asked].shape)
-        return unit_length(refined) if self.renormalise else refined
-
-    def _retrieve(self, first: FirstRound, vectors: np.ndarray, k: int, threads: int) -> list[Hits]:
-        if self.rescore:
-            assert first.sparse is not None
-            return [hits.head(k) for hits in rescored(self.searcher, vectors, first.sparse)[1]]
-        return list(self.searcher.search_vectors(vectors, first.qids, k, threads).values())
-
-    def _interpolate(
-        self,
-        first: FirstRound,
-        vectors: np.ndarray,
-        dense: list[Hits],
-        rule: Interpolation,
-        k: int,
-    ) -> list[Hits]:
-        def score(docids: Sequence[Sequence[str]]) -> list[np.ndarray]:
-            return self.searcher.score_vectors(vectors, docids)
-
-        return self.interpolate(first, dense, score, rule, k)
-
-
-def checked_vectors(feedback: Any, answer: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Refuse what a feedback method must not return, naming the method."""
-    answer = np.asarray(answer, dtype=np.float32)
-    name = type(feedback).__name__
-    if answer.shape != shape:
-        raise InputError(
-            f"feedback method {name} returned vectors of shape {answer.shape}, not {shape}"
-        )
-    if not np.isfinite(answer).all():
-        raise InputError(f"feedback method {name} returned a vector that is not finite")
-    return answer
-
-
-def unit_length(vectors: np.ndarray) -> np.ndarray:
-    """Scale vectors to unit length; a vector of zeros stays."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths == 0, 1, lengths)
+        return self.with_answer(vectors, asked, answer)

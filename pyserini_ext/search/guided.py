@@ -13,15 +13,15 @@ from pyserini_ext.fusion.interpolation import Interpolation
 from pyserini_ext.hits import Hits
 from pyserini_ext.search.base import Searcher
 from pyserini_ext.search.dense import DenseSearcher
-from pyserini_ext.search.feedback import WHEN, checked_vectors, unit_length
-from pyserini_ext.search.rescoring import candidates, rescored
-from pyserini_ext.search.staged import FirstRound, Scorer, StagedSearcher, complete, rule_of
+from pyserini_ext.search.refining import RefiningSearcher
+from pyserini_ext.search.rescoring import candidates
+from pyserini_ext.search.staged import FirstRound, Scorer, complete
 
 STEP = 1e-5
 """By how much the rest of a list stays behind a reordered pool: more than a run file rounds off."""
 
 
-class GuidedSearcher(StagedSearcher):
+class GuidedSearcher(RefiningSearcher):
     """Retrieves with two searchers, refines the query vectors by both, and ranks with the new ones.
 
     Parameters
@@ -80,14 +80,18 @@ class GuidedSearcher(StagedSearcher):
         dense_hits: int | None = None,
         sparse_hits: int | None = None,
     ) -> None:
-        super().__init__(dense, guide, rule_of(rule, alpha), dense_hits, sparse_hits)
-        if interpolate is None and (rule is not None or alpha is not None):
-            raise InputError("rule or alpha was given without interpolate; it would be ignored")
-        if not isinstance(dense, DenseSearcher):
-            raise InputError(
-                f"feedback refines query vectors, which {type(dense).__name__} has not; "
-                "give a DenseSearcher"
-            )
+        super().__init__(
+            dense,
+            feedback,
+            guide,
+            interpolate,
+            rule,
+            alpha,
+            renormalise,
+            rescore,
+            dense_hits,
+            sparse_hits,
+        )
         if not isinstance(guide, Searcher):
             raise InputError(
                 f"the guide is {guide!r}; give a searcher, such as BM25Searcher (one of Pyserini "
@@ -106,10 +110,7 @@ class GuidedSearcher(StagedSearcher):
                 f"{dense.store.path or 'the store'} has the signs of vectors only, and their "
                 "scores have no gradient; give an index of whole vectors"
             )
-        self.searcher, self.guide, self.feedback = dense, guide, feedback
-        self.before = interpolate in ("before", "both")
-        self.after = interpolate in ("after", "both")
-        self.renormalise, self.rescore = renormalise, rescore
+        self.guide = guide
 
     @property
     def search_again(self) -> bool:
@@ -130,7 +131,7 @@ class GuidedSearcher(StagedSearcher):
             dense_depth = max(own, (self.dense_hits or k) if self.before else k)
         sparse = self.guide.batch_search(queries, qids, sparse_depth, threads)
         first = FirstRound(queries, qids, vectors, None, list(sparse.values()))
-        return replace(first, dense=self._retrieve(first, vectors, dense_depth, threads))
+        return replace(first, dense=self.retrieve(first, vectors, dense_depth, threads))
 
     def stages(
         self, first: FirstRound, rule: Interpolation, k: int, threads: int, every: bool = False
@@ -141,13 +142,13 @@ class GuidedSearcher(StagedSearcher):
         assert first.sparse is not None
         found: dict[str, list[Hits]] = {}
         if every:
-            found["dense"] = self._retrieve(first, first.vectors, k, threads)
+            found["dense"] = self.retrieve(first, first.vectors, k, threads)
             sparse = self.guide.batch_search(first.queries, first.qids, k, threads)
             found["sparse"] = list(sparse.values())
         depth, source = self.feedback.depth, first.dense
         sides = [hits.head(depth) for hits in first.sparse], [h.head(depth) for h in first.dense]
         if self.before:
-            source = self._interpolate(first, first.vectors, source, rule, max(k, 2 * depth))
+            source = self.interpolate_with(first, first.vectors, source, rule, max(k, 2 * depth))
             chosen = [set(hits.docids[: 2 * depth]) for hits in source]
             sides = _among(first.sparse, chosen), _among(first.dense, chosen)
             if every:
@@ -155,13 +156,13 @@ class GuidedSearcher(StagedSearcher):
         pools, guide = self._pools(first, *sides)
         vectors = self.refine(first.queries, first.vectors, pools, guide)
         if self.search_again:
-            dense = self._retrieve(first, vectors, (self.after and self.dense_hits) or k, threads)
+            dense = self.retrieve(first, vectors, (self.after and self.dense_hits) or k, threads)
         else:
             dense = self._reordered(vectors, pools, source, k)
         if every or not self.after:
             found["feedback"] = dense
         if self.after:
-            found["after"] = self._interpolate(first, vectors, dense, rule, k)
+            found["after"] = self.interpolate_with(first, vectors, dense, rule, k)
         return found
 
     def refine(
@@ -186,8 +187,8 @@ class GuidedSearcher(StagedSearcher):
         -------
         ndarray of float32, shape (q, dimension)
         """
-        refined = np.array(vectors, dtype=np.float32)
         asked = [i for i, hits in enumerate(pools) if len(hits)]
+        answer = None
         if asked:
             answer = self.feedback.refine_guided(
                 [queries[i] for i in asked],
@@ -196,8 +197,7 @@ class GuidedSearcher(StagedSearcher):
                 [guide[i] for i in asked],
                 self.searcher,
             )
-            refined[asked] = checked_vectors(self.feedback, answer, vectors[asked].shape)
-        return unit_length(refined) if self.renormalise else refined
+        return self.with_answer(vectors, asked, answer)
 
     def _pools(
         self, first: FirstRound, sparse: Sequence[Hits], dense: Sequence[Hits]
@@ -248,25 +248,6 @@ class GuidedSearcher(StagedSearcher):
             ordered.append((head if len(head) else rest).head(k))
         return ordered
 
-    def _retrieve(self, first: FirstRound, vectors: np.ndarray, k: int, threads: int) -> list[Hits]:
-        if self.rescore:
-            assert first.sparse is not None
-            return [hits.head(k) for hits in rescored(self.searcher, vectors, first.sparse)[1]]
-        return list(self.searcher.search_vectors(vectors, first.qids, k, threads).values())
-
-    def _interpolate(
-        self,
-        first: FirstRound,
-        vectors: np.ndarray,
-        dense: list[Hits],
-        rule: Interpolation,
-        k: int,
-    ) -> list[Hits]:
-        def score(docids: Sequence[Sequence[str]]) -> list[np.ndarray]:
-            return self.searcher.score_vectors(vectors, docids)
-
-        return self.interpolate(first, dense, score, rule, k)
-
 
 def _among(lists: Sequence[Hits], chosen: Sequence[set[str]]) -> list[Hits]:
     """Return of each list the documents that were chosen."""
@@ -289,8 +270,6 @@ def check_guided(feedback: Any, interpolate: str | None) -> None:
             f"{name} does not take the scores of a guide (refine_guided); for other methods on "
             "dense query vectors there is FeedbackSearcher"
         )
-    if interpolate is not None and interpolate not in WHEN:
-        raise InputError(f"interpolate={interpolate!r}; choose one of {', '.join(WHEN)}")
     if interpolate in ("after", "both") and not getattr(feedback, "search", True):
         raise InputError(
             f"interpolate={interpolate!r} mixes the list that refined vectors retrieve, but "

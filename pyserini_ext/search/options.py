@@ -11,7 +11,7 @@ from pyserini_ext.index.vectors import MISSING
 from pyserini_ext.rescore.scoring import BACKENDS
 from pyserini_ext.run import FORMATS
 from pyserini_ext.search.checks import check
-from pyserini_ext.search.feedback import WHEN
+from pyserini_ext.search.refining import WHEN
 from pyserini_ext.search.rescoring import DEPTH, EARLY_STOP
 
 EXAMPLES = """\
