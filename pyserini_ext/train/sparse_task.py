@@ -18,7 +18,6 @@ from pyserini_ext.index.idf import read_idf
 from pyserini_ext.provenance import describe
 from pyserini_ext.train import losses
 from pyserini_ext.train.loop import Loop, finish
-from pyserini_ext.train.sparse import write_layout
 from pyserini_ext.train.sparse_data import (
     Batches,
     Documents,
@@ -29,6 +28,7 @@ from pyserini_ext.train.sparse_data import (
     corpus_idf,
     read_examples,
 )
+from pyserini_ext.train.sparse_layout import write_layout
 from pyserini_ext.train.sparse_model import SparseModel
 from pyserini_ext.train.states import States
 
