@@ -256,6 +256,7 @@ def test_the_interrupt_key_stays_with_python():
     code = """
     import signal
     from pyserini_ext import jvm
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     jvm.start()
     try:
         signal.raise_signal(signal.SIGINT)
