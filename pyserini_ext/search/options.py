@@ -49,7 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line, which checks each option by itself."""
     parser = argparse.ArgumentParser(
         prog="python -m pyserini_ext.search",
-        description="Search with dense retrieval, feedback and interpolation; write a run file.",
+        description="Search an index, sparse or dense or both, with feedback; write a run file.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

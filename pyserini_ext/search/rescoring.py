@@ -230,7 +230,9 @@ def rescoring(
     early_stop: str | None = None,
     missing_vector: str = "error",
 ) -> RescoringSearcher:
-    """Make a :class:`RescoringSearcher` from names, as a plugin of the kind ``searcher``.
+    """Exact dense scores for what a first stage found, mixed with its own where wanted.
+
+    This makes a :class:`RescoringSearcher` from names.
 
     Parameters
     ----------
