@@ -32,6 +32,7 @@ _HOMES = {
     "InputError": "errors",
     "InterpolatedSearcher": "search.staged",
     "Interpolation": "fusion.interpolation",
+    "MultiVectorSearcher": "search.multivector",
     "PyseriniSearcher": "search.sparse",
     "RM3": "feedback.rm3",
     "RescoringSearcher": "search.rescoring",

@@ -6,13 +6,15 @@ them at once: eight sums in registers for six numbers read.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pyserini_ext.rescore.numba_kernels import REORDER, compiled, number
 
 
 @compiled(REORDER)
-def sum_of_best(query: np.ndarray, tokens: np.ndarray, count: int) -> float:
+def sum_of_best(query: np.ndarray, tokens: np.ndarray, count: int) -> Any:
     """Add up, over the rows of `query`, the best product with the first `count` tokens.
 
     NaN if one of the products is; minus infinity without tokens.

@@ -1,0 +1,174 @@
+"""MUVERA's fixed-dimensional encodings: exact where they must be, close elsewhere."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pyserini_ext.errors import InputError
+from pyserini_ext.index.fde import Muvera
+from pyserini_ext.index.muvera import main, read_muvera
+from pyserini_ext.index.open import open_vectors
+from pyserini_ext.index.tokens import TokenStore
+from pyserini_ext.index.tokens_writer import TokenWriter
+
+
+def sets(lengths, dimension, seed=0):
+    rng = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    tokens = rng.standard_normal((offsets[-1], dimension)).astype(np.float32)
+    return tokens / np.linalg.norm(tokens, axis=1, keepdims=True), offsets
+
+
+def each(tokens, offsets):
+    return [tokens[a:b] for a, b in pairwise(offsets)]
+
+
+def test_one_part_without_projection_is_sum_and_mean():
+    tokens, offsets = sets([3, 1, 0, 5], 7)
+    muvera = Muvera(7, repetitions=1, bits=0, projected=None)
+    sums = np.array([own.sum(0) for own in each(tokens, offsets)])
+    np.testing.assert_allclose(muvera.queries(tokens, offsets), sums, atol=1e-6)
+    means = sums / np.maximum(np.diff(offsets), 1)[:, None]
+    np.testing.assert_allclose(muvera.documents(tokens, offsets), means, atol=1e-6)
+    # Repeated, it is the same again.
+    twice = Muvera(7, repetitions=2, bits=0, projected=None).queries(tokens, offsets)
+    np.testing.assert_allclose(twice, np.tile(sums, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("projected", [None, 3])
+def test_as_written_in_the_paper(projected):
+    """Loops over parts: the sum for queries; for documents the mean or the nearest token's."""
+    queries, documents = sets([4, 9, 0], 6, 1), sets([5, 1, 0, 12], 6, 2)
+    muvera = Muvera(6, repetitions=3, bits=3, projected=projected, seed=5)
+    own, others = muvera.queries(*queries), muvera.documents(*documents)
+    size = projected or 6
+    assert muvera.width == 3 * 8 * size == own.shape[1]
+    for repetition in range(3):
+        planes = np.random.default_rng(5 + repetition).standard_normal((6, 3))
+        matrix = np.eye(6)
+        if projected:
+            goes, sign = muvera._projection(repetition)
+            matrix = np.zeros((6, 3))
+            matrix[range(6), goes] = sign
+            assert set(sign) <= {-1, 1}
+        for (tokens, offsets), found, is_query in (
+            (queries, own, True),
+            (documents, others, False),
+        ):
+            for one, encoding in zip(each(tokens, offsets), found, strict=True):
+                blocks = encoding.reshape(3, 8, size)[repetition]
+                bits = (one @ planes > 0).astype(int)
+                for part in range(8):
+                    gray = part ^ (part >> 1)
+                    wanted = np.array([gray >> 2 & 1, gray >> 1 & 1, gray & 1])
+                    apart = np.abs(bits - wanted).sum(axis=1)
+                    inside = (one @ matrix)[apart == 0]
+                    if is_query:
+                        expected = inside.sum(0)
+                    elif len(inside):
+                        expected = inside.mean(0)
+                    else:
+                        expected = (one @ matrix)[apart.argmin()] if len(one) else np.zeros(size)
+                    np.testing.assert_allclose(blocks[part], expected, atol=1e-5)
+
+
+def test_neighbouring_parts_differ_in_one_sign():
+    muvera = Muvera(8, 1, 4, None)
+    tokens, _ = sets([500], 8)
+    codes, parts = muvera._signs(tokens, 0), muvera.parts(tokens, 0)
+    assert len(set(parts)) == 16
+    np.testing.assert_array_equal(codes, parts ^ (parts >> 1))
+
+
+def test_within_the_papers_bound_of_chamfer():
+    """Theorem 2.1, for unit vectors: the product over the number of query tokens is within epsilon
+    of Chamfer with high probability, given enough parts; it is never far above it."""
+    queries, documents = sets([8] * 20, 16, 3), sets([12] * 30, 16, 4)
+    # Documents with near copies of query tokens, so that similarities differ.
+    tokens, offsets = documents
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        near = queries[0][queries[1][i] : queries[1][i + 1]] + 0.05 * rng.standard_normal((8, 16))
+        tokens[offsets[i] : offsets[i] + 8] = near / np.linalg.norm(near, axis=1, keepdims=True)
+    exact = np.array(
+        [[(q @ d.T).max(axis=1).sum() for d in each(tokens, offsets)] for q in each(*queries)]
+    )
+    errors = []
+    for bits in (2, 4, 6):
+        muvera = Muvera(16, repetitions=40, bits=bits, projected=None)
+        found = muvera.queries(*queries) @ muvera.documents(tokens, offsets).T / 40
+        # A mean of products, and one product, are never above the best one.
+        assert (found <= exact + 1e-4).all()
+        errors.append(np.abs(found - exact).max() / 8)
+        if bits == 6:
+            assert (found[:, :20].argmax(axis=1) == np.arange(20)).all()
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.5
+
+
+def test_projection_keeps_products_on_average():
+    queries, documents = sets([6] * 10, 32, 5), sets([10] * 10, 32, 6)
+    whole = Muvera(32, repetitions=300, bits=2, projected=None)
+    small = Muvera(32, repetitions=300, bits=2, projected=8)
+    a = whole.queries(*queries) @ whole.documents(*documents).T / 300
+    b = small.queries(*queries) @ small.documents(*documents).T / 300
+    assert np.abs(a - b).mean() < 0.1 * 6
+
+
+def test_the_seed_decides():
+    tokens, offsets = sets([4, 5], 8)
+    make = lambda seed: Muvera(8, 3, 3, 4, seed).documents(tokens, offsets)  # noqa: E731
+    np.testing.assert_array_equal(make(1), make(1))
+    assert (make(1) != make(2)).any()
+    # Repetition r draws from seed + r.
+    np.testing.assert_array_equal(make(1)[:, 32:], make(2)[:, :64])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((8, 0), "repetitions is 0"),
+        ((8, 1, 21), "bits is 21; it must be from 0 to 20"),
+        ((8, 1, -1), "bits is -1"),
+        ((8, 1, 2, 9), "projected is 9; it must be from 1 to 8"),
+    ],
+)
+def test_numbers_out_of_range(numbers, message):
+    with pytest.raises(InputError, match=message):
+        Muvera(*numbers)
+
+
+def test_shapes_that_do_not_fit():
+    with pytest.raises(InputError, match=r"expected \(tokens, 8\)"):
+        Muvera(8, projected=4).queries(np.ones((3, 7)), np.array([0, 3]))
+
+
+@pytest.mark.parametrize("to", ["faiss", "store"])
+def test_the_command(tmp_path, to, capsys):
+    tokens, offsets = sets([3, 0, 6, 2], 8)
+    with TokenWriter(tmp_path / "tokens", 8) as out:
+        out.append_tokens(["a", "b", "c", "d"], tokens, offsets)
+    given = ["--input", str(tmp_path / "tokens"), "--output", str(tmp_path / "fde"), "--to", to]
+    given += ["--repetitions", "2", "--bits", "2", "--projected", "4", "--seed", "9"]
+    main(given)
+    assert "4 documents, 11 tokens, 32 dimensions" in capsys.readouterr().out
+    muvera, made_from = read_muvera(tmp_path / "fde")
+    assert muvera == Muvera(8, 2, 2, 4, 9)
+    assert made_from == TokenStore(tmp_path / "tokens").manifest.sha256
+    half = tokens.astype(np.float16).astype(np.float32)
+    found = open_vectors(tmp_path / "fde").vectors(["a", "b", "c", "d"])
+    np.testing.assert_allclose(found, muvera.documents(half, offsets), atol=1e-6)
+    with pytest.raises(InputError, match="exists already"):
+        main(given)
+
+
+def test_the_command_refuses(tmp_path):
+    with pytest.raises(InputError, match="--dtype is about --to store"):
+        main(["--input", "x", "--output", "y", "--dtype", "int8"])
+    with pytest.raises(InputError, match="not a multi-vector store"):
+        main(["--input", str(tmp_path), "--output", str(tmp_path / "y")])
+    (tmp_path / "build.json").write_text(json.dumps({"request": {}}))
+    with pytest.raises(InputError, match="holds no encodings of MUVERA"):
+        read_muvera(tmp_path)
