@@ -46,7 +46,8 @@ def test_ance_equals_pyserinis_class_where_that_loads(ance):
         pytest.skip(f"this Pyserini's ANCE does not load under this transformers: {error!r:.80}")
     ours = ANCE_MSMARCO(ance)
     np.testing.assert_allclose(ours.encode_documents(TEXTS), documents.encode(TEXTS), atol=1e-5)
-    expected = [queries.encode(text) for text in TEXTS]
+    # It asks its tokenizer for lower case, which transformers 5 ignores.
+    expected = [queries.encode(text.lower()) for text in TEXTS]
     np.testing.assert_allclose(ours.encode(TEXTS), expected, atol=1e-5)
 
 

@@ -83,7 +83,7 @@ def load_ance(checkpoint: str) -> tuple[Any, Any, torch.nn.Module, int]:
         # The config of a checkpoint as old as ANCE may not say which model it is of.
         config = transformers.RobertaConfig.from_pretrained(checkpoint)
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint, config=config)
-        weights = _weights(checkpoint)
+        weights = read_weights(checkpoint)
         pooler = _file(checkpoint, "pooler.pt")
         if pooler is not None:
             body = {f"roberta.{key}": value for key, value in weights.items()}
@@ -198,7 +198,8 @@ def _check_place(checkpoint: str) -> None:
             transformers.utils.cached_file(checkpoint, "config.json")
 
 
-def _weights(checkpoint: str) -> dict[str, torch.Tensor]:
+def read_weights(checkpoint: str) -> dict[str, torch.Tensor]:
+    """Return the weights of a checkpoint, on the CPU; nothing of the files is executed."""
     path = _file(checkpoint, "model.safetensors")
     if path is not None:
         from safetensors.torch import load_file

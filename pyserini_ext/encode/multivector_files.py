@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import transformers
 
-from pyserini_ext.encode.checkpoint import _weights, one_line_errors
+from pyserini_ext.encode.checkpoint import one_line_errors, read_weights
 from pyserini_ext.encode.model_files import find_file, inside, modules_of, read_json
 from pyserini_ext.errors import InputError
 
@@ -85,7 +85,7 @@ def projections(checkpoint: str) -> list[torch.Tensor]:
     """
     with one_line_errors(checkpoint):
         if find_file(checkpoint, "artifact.metadata") is not None:
-            weights = _weights(checkpoint)
+            weights = read_weights(checkpoint)
             if "linear.weight" not in weights:
                 raise InputError(f"{checkpoint} has artifact.metadata but no linear.weight")
             return [weights["linear.weight"].float()]
@@ -159,5 +159,5 @@ def _dense(checkpoint: str, folder: str) -> torch.Tensor:
     for name in ("model.safetensors", "pytorch_model.bin"):
         file = find_file(checkpoint, inside(folder, name))
         if file is not None:
-            return _weights(str(Path(file).parent))["linear.weight"].float()
+            return read_weights(str(Path(file).parent))["linear.weight"].float()
     raise InputError(f"{checkpoint}: the layer {folder} has no weights")

@@ -10,7 +10,7 @@ import numpy as np
 from pyserini_ext.errors import InputError
 from pyserini_ext.rescore.backend import Backend
 from pyserini_ext.rescore.maxsim import TokenRows, check_tokens, maxsim, rounded
-from pyserini_ext.rescore.numba_backend import NumbaBackend, _sealed
+from pyserini_ext.rescore.numba_backend import NumbaBackend, sealed
 from pyserini_ext.rescore.rows import Candidates, listed
 from pyserini_ext.rescore.scoring import make_backend
 from pyserini_ext.rescore.top import BestSoFar
@@ -131,13 +131,13 @@ def _by_numba(
 
     scores = np.empty(len(candidates.rows), dtype=np.float32)
     packed, ends = _packed(queries, query_mask)
-    wanted, offsets = map(_sealed, candidates)
+    wanted, offsets = map(sealed, candidates)
     stored = _stored(documents)
-    worker._run(
+    worker.run(
         lambda start, stop: numba_maxsim.score_pairs(
             packed, ends, wanted, offsets, *stored, start, stop, scores
         ),
-        worker._pieces(len(wanted), _bytes_each(documents)),
+        worker.pieces(len(wanted), _bytes_each(documents)),
     )
     return scores
 
@@ -155,11 +155,11 @@ def _block_by_numba(
     scores = np.empty((len(queries), last - first), dtype=np.float32)
     packed, ends = _packed(queries, query_mask)
     stored = _stored(documents)
-    worker._run(
+    worker.run(
         lambda start, stop: numba_maxsim.score_block(
             packed, ends, first, *stored, start, stop, scores
         ),
-        worker._pieces(last - first, _bytes_each(documents) * len(queries)),
+        worker.pieces(last - first, _bytes_each(documents) * len(queries)),
     )
     return scores
 
@@ -168,7 +168,7 @@ def _packed(queries: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """Return the query tokens to be seen, one after the other, and where each query begins."""
     ends = np.concatenate(([0], np.cumsum(mask.sum(axis=1)))).astype(np.int64)
     tokens = np.ascontiguousarray(rounded(queries)[mask].astype(np.float32))
-    return _sealed(tokens), _sealed(ends)
+    return sealed(tokens), sealed(ends)
 
 
 def _stored(documents: TokenRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -176,7 +176,7 @@ def _stored(documents: TokenRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     data = np.asarray(documents.rows.data).view(np.uint16)
     mask = np.empty(0, dtype=bool) if documents.mask is None else np.asarray(documents.mask)
     bounds = np.ascontiguousarray(documents.offsets, dtype=np.int64)
-    return _sealed(data), _sealed(bounds), _sealed(mask)
+    return sealed(data), sealed(bounds), sealed(mask)
 
 
 def _bytes_each(documents: TokenRows) -> int:

@@ -57,13 +57,13 @@ class NumbaBackend(Backend):
         """Score every candidate (see :meth:`Backend.score`)."""
         from pyserini_ext.rescore import numba_kernels
 
-        wanted, offsets = map(_sealed, candidates)
-        queries, data = _sealed(queries), _sealed(np.asarray(rows.data))
-        pieces = self._pieces(len(wanted), data.strides[0])
+        wanted, offsets = map(sealed, candidates)
+        queries, data = sealed(queries), sealed(np.asarray(rows.data))
+        pieces = self.pieces(len(wanted), data.strides[0])
         if rows.dtype == "binary":
-            bits, words = map(_sealed, _words(signs(queries), data))
+            bits, words = map(sealed, _words(signs(queries), data))
             different = np.empty(len(wanted), dtype=np.int64)
-            self._run(
+            self.run(
                 lambda start, stop: numba_kernels.score_signs(
                     bits, wanted, offsets, words, start, stop, different
                 ),
@@ -74,10 +74,10 @@ class NumbaBackend(Backend):
             data = data.view(np.uint16)
         # The cosine of a row does not depend on its scale.
         scaled = rows.scales is not None
-        scales = _sealed(np.asarray(rows.scales) if scaled else np.empty(0, dtype=np.float32))
+        scales = sealed(np.asarray(rows.scales) if scaled else np.empty(0, dtype=np.float32))
         scores = np.empty(len(wanted), dtype=np.float32)
         cosine, l2 = (True if metric == name else None for name in ("cosine", "l2"))
-        self._run(
+        self.run(
             lambda start, stop: numba_kernels.score_numbers(
                 queries, wanted, offsets, data, scales, cosine, l2, start, stop, scores
             ),
@@ -103,18 +103,20 @@ class NumbaBackend(Backend):
         positions = np.empty(kept[-1], dtype=np.int32)
         best = np.empty(kept[-1], dtype=scores.dtype)
         bytes_each = len(scores) * 8 // max(1, len(queries))
-        self._run(
+        self.run(
             lambda first, last: rank_lists(scores, offsets, kept, first, last, positions, best),
-            self._pieces(len(queries), bytes_each),
+            self.pieces(len(queries), bytes_each),
         )
         return Ranked(positions, best, kept)
 
-    def _pieces(self, count: int, bytes_each: int) -> list[tuple[int, int]]:
+    def pieces(self, count: int, bytes_each: int) -> list[tuple[int, int]]:
+        """Cut `count` items of so many bytes each into pieces of work, (start, stop)."""
         alone = self.threads == 1 or count * bytes_each < ALONE
         edges = np.linspace(0, count, 2 if alone else self.threads * PIECES + 1).astype(np.int64)
         return [(int(a), int(b)) for a, b in pairwise(edges) if a < b]
 
-    def _run(self, work: Callable[[int, int], None], pieces: list[tuple[int, int]]) -> None:
+    def run(self, work: Callable[[int, int], None], pieces: list[tuple[int, int]]) -> None:
+        """Call `work` for every piece, on all threads."""
         if len(pieces) < 2:
             for piece in pieces:
                 work(*piece)
@@ -132,7 +134,7 @@ class NumbaBackend(Backend):
                 other.result()
 
 
-def _sealed(array: np.ndarray) -> np.ndarray:
+def sealed(array: np.ndarray) -> np.ndarray:
     """Return a view that cannot be written: numba compiles once for these and once for others."""
     view = array.view()
     view.flags.writeable = False
