@@ -1,4 +1,4 @@
-"""The tables, the bars of the issue and the figure of ``benchmarks/impact.py``."""
+"""The tables, what was to be reached, and the figure of ``benchmarks/impact.py``."""
 
 from __future__ import annotations
 
