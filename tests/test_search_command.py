@@ -348,6 +348,12 @@ def test_rescoring_by_rows_leaves_missing_vectors_to_the_policy(lucene, tmp_path
         px.RescoringSearcher(bm25, px.DenseSearcher(store, Encoder())).search(QUERIES["1"])
 
 
+def test_a_backend_that_cannot_work_is_refused_before_anything_is_opened(topics, tmp_path):
+    given = ["--topics", str(topics), "--output", str(tmp_path / "run.txt")]
+    with pytest.raises(InputError, match="'cuda' does not run on device='cpu'"):
+        search([*RESCORE, *given, "--device", "cpu", "--rescore-backend", "cuda"])
+
+
 def test_the_rescoring_plugin_is_the_command(lucene, faiss, topics, tmp_path):
     store = ["--sparse-searcher", "rescoring", "--sparse-arg", f"store={faiss}"]
     options = ["--sparse-arg", "alpha=0.3", "--topics", str(topics), "--quiet", "--hits", "20"]

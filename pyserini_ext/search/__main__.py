@@ -15,6 +15,7 @@ from pyserini_ext.files import write_json
 from pyserini_ext.fusion.interpolation import Interpolation, alpha_path
 from pyserini_ext.plugins import create
 from pyserini_ext.provenance import beside, describe
+from pyserini_ext.rescore.backend import Backend
 from pyserini_ext.rescore.scoring import make_backend
 from pyserini_ext.run import Run, RunWriter
 from pyserini_ext.search.base import Searcher
@@ -39,7 +40,8 @@ from pyserini_ext.topics import load_topics
 
 def build(args: argparse.Namespace) -> Searcher:
     """Put the searcher together that the options describe."""
-    # The feedback method is made first: a wrong parameter of it should not cost loading an index.
+    # What is quick to refuse is made first: it should not cost loading an index or a model.
+    backend = _backend(args) if args.index or args.rescore_store else "auto"
     feedback = create("feedback", args.prf, **prf_options(args)) if args.prf else None
     if takes_guide(args):
         check_guided(feedback, args.interpolate)
@@ -50,7 +52,7 @@ def build(args: argparse.Namespace) -> Searcher:
     if not args.index and not args.rescore_store:
         assert sparse is not None
         return sparse
-    dense = _dense(args)
+    dense = _dense(args, backend)
     if takes_guide(args):
         assert sparse is not None
         return GuidedSearcher(
@@ -98,7 +100,13 @@ def build(args: argparse.Namespace) -> Searcher:
     return dense
 
 
-def _dense(args: argparse.Namespace) -> DenseSearcher:
+def _backend(args: argparse.Namespace) -> Backend:
+    # Devices that only torch knows encode queries; the CPU then rescores.
+    device = args.device if (args.device or "").startswith(("cpu", "cuda")) else None
+    return make_backend(args.rescore_backend or "auto", device, args.threads)
+
+
+def _dense(args: argparse.Namespace, backend: str | Backend) -> DenseSearcher:
     from pyserini_ext.encode import make_encoder
 
     options = {
@@ -109,11 +117,10 @@ def _dense(args: argparse.Namespace) -> DenseSearcher:
         "max_length": args.max_length,
     }
     encoder = make_encoder(args.encoder, **merge(options, args.encoder_arg, "--encoder-arg"))
-    device = args.device if (args.device or "").startswith(("cpu", "cuda")) else None
     return DenseSearcher(
         args.index or args.rescore_store,
         encoder,
-        backend=make_backend(args.rescore_backend or "auto", device, args.threads),
+        backend=backend,
         missing_vector=args.missing_vector or "error",
         ef_search=args.ef_search,
         nprobe=args.nprobe,
