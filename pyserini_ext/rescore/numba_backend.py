@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, cached_property
 from importlib import metadata
 from itertools import pairwise
 
@@ -127,11 +127,14 @@ class NumbaBackend(Backend):
             for piece in todo:
                 work(*piece)
 
-        with ThreadPoolExecutor(self.threads - 1) as pool:
-            others = [pool.submit(take_turns) for _ in range(self.threads - 1)]
-            take_turns()
-            for other in others:
-                other.result()
+        others = [self._pool.submit(take_turns) for _ in range(self.threads - 1)]
+        take_turns()
+        for other in others:
+            other.result()
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.threads - 1, "rescore")
 
 
 def sealed(array: np.ndarray) -> np.ndarray:
