@@ -131,8 +131,6 @@ def on_collection(folder: Path, work: Path, encoder: str, repeats: int) -> dict[
     for name, searcher in contestants.items():
         looked_up = 0
         if isinstance(searcher, px.RescoringSearcher):
-            # The stages count the vectors; the fast way past them does not.
-            searcher.batch_stages(queries, qids, HITS)
             looked_up = searcher.looked_up
         rows[name] = {
             "ms": [round(1000 * each / len(queries), 4) for each in seconds[name]],

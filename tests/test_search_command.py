@@ -324,8 +324,10 @@ def test_rescoring_by_rows_equals_rescoring_by_docids(lucene, normalise, k, diff
     searcher = px.RescoringSearcher(bm25, px.DenseSearcher(store, Encoder()), rule, depth=200)
     given = list(QUERIES.values()), list(QUERIES), k
     by_rows = searcher.batch_search(*given)
+    looked_up = searcher.looked_up
     (by_docids,) = searcher.batch_stages(*given)
     assert dict(by_rows) == dict(list(by_docids.values())[-1])
+    assert looked_up == searcher.looked_up > 0
     assert len(by_rows["1"]) == min(k, len(bm25.search(QUERIES["1"], 200)))
 
 

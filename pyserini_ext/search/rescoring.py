@@ -98,18 +98,18 @@ class RescoringSearcher(StagedSearcher):
         """Search for a batch of queries (see :meth:`Searcher.batch_search`)."""
         check_batch(queries, qids, k, threads)
         rule = self.rule if self.interpolates else None
-        if self._by_rows is not None and self.early_stop is None and works_by_rows(rule):
+        if self.early_stop is None and works_by_rows(rule) and self._by_rows is not None:
             depth = candidates(self.depth, k)
-            found = self._by_rows.search(queries, k, depth, rule, threads)
-            if found is not None:
-                return Run(zip(qids, found, strict=True))
+            found, self.looked_up = self._by_rows.search(queries, k, depth, rule, threads)
+            return Run(zip(qids, found, strict=True))
         return super().batch_search(queries, qids, k, threads)
 
     @cached_property
     def _by_rows(self) -> RowRescorer | None:
-        if isinstance(self.sparse, LuceneIndexSearcher):
-            return RowRescorer(self.sparse, self.searcher)
-        return None
+        if not isinstance(self.sparse, LuceneIndexSearcher):
+            return None
+        rescorer = RowRescorer(self.sparse, self.searcher)
+        return rescorer if rescorer.complete else None
 
     def first_round(
         self, queries: Sequence[str], qids: Sequence[str], k: int, threads: int

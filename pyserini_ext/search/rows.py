@@ -31,11 +31,18 @@ class RowRescorer:
     ----------
     first_stage : LuceneIndexSearcher
     dense : DenseSearcher
+
+    Attributes
+    ----------
+    complete : bool
+        Whether every document of the index has a vector. Otherwise it is not for this class to say
+        what becomes of the others, and it must not be asked to search.
     """
 
     def __init__(self, first_stage: LuceneIndexSearcher, dense: DenseSearcher) -> None:
         self.first_stage, self.dense = first_stage, dense
         self._rows = dense.store.rows(first_stage.docids())
+        self.complete = not (self._rows < 0).any()
 
     def search(
         self,
@@ -44,7 +51,7 @@ class RowRescorer:
         depth: int,
         rule: Interpolation | None,
         threads: int = 1,
-    ) -> list[Hits] | None:
+    ) -> tuple[list[Hits], int]:
         """Retrieve `depth` candidates and return the best `k` by their dense or mixed scores.
 
         Parameters
@@ -57,31 +64,40 @@ class RowRescorer:
 
         Returns
         -------
-        list of Hits, or None
-            None where a candidate has no vector: what then happens is for the searcher to say.
+        list of Hits, length q
+        int
+            Candidates that were scored.
         """
         numbers, sparse, offsets = self.first_stage.search_numbers(queries, depth, threads)
-        rows = self._rows[numbers]
-        if (rows < 0).any():
-            return None
-        candidates = Candidates(rows, offsets)
-        scores = self.dense.store.score(self.dense.encode(queries), candidates, self.dense.backend)
-        if rule is not None:
-            scores = _interpolated(sparse, scores, offsets, rule)
+        candidates = Candidates(self._rows[numbers], offsets)
+        store, backend, vectors = self.dense.store, self.dense.backend, self.dense.encode(queries)
+
+        def score_all() -> np.ndarray:
+            scores = store.score(vectors, candidates, backend)
+            return scores if rule is None else _interpolated(sparse, scores, offsets, rule)
+
         # One more than is wanted tells whether documents tie across the cut.
-        best = rank(scores, offsets, k + 1)
-        docids = self.dense.store.docids
+        every: np.ndarray | None = None
+        if rule is None:
+            best = store.rescore(vectors, candidates, k + 1, backend=backend)
+        elif rule.normalise == "none":
+            best = store.rescore(vectors, candidates, k + 1, sparse, rule.alpha, backend)
+        else:
+            every = score_all()
+            best = rank(every, offsets, k + 1)
         found = []
         for i in range(len(queries)):
-            own = slice(offsets[i], offsets[i + 1])
+            rows = candidates.rows[offsets[i] : offsets[i + 1]]
             kept = slice(best.offsets[i], best.offsets[i + 1])
             top = best.scores[kept]
             if len(top) > k and top[k] == top[k - 1]:
-                hits = Hits(docids[rows[own]], scores[own])
+                # Which of the tied ones stay their docids decide.
+                every = score_all() if every is None else every
+                hits = Hits(store.docids[rows], every[offsets[i] : offsets[i + 1]])
             else:
-                hits = Hits(docids[rows[own][best.positions[kept]]], top)
+                hits = Hits(store.docids[rows[best.positions[kept]]], top)
             found.append(hits.head(k))
-        return found
+        return found, len(numbers)
 
 
 def works_by_rows(rule: Interpolation | None) -> bool:
