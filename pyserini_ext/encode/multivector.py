@@ -24,20 +24,7 @@ from pyserini_ext.encode.multivector_files import (
 )
 from pyserini_ext.encode.texts import joined
 from pyserini_ext.errors import InputError
-
-
-class QueryTokens(NamedTuple):
-    """The token vectors of queries.
-
-    Attributes
-    ----------
-    vectors : ndarray of float32, shape (q, t, dimension)
-    mask : ndarray of bool, shape (q, t)
-        False where a query has fewer tokens; the vector is zero there.
-    """
-
-    vectors: np.ndarray
-    mask: np.ndarray
+from pyserini_ext.rescore.query_tokens import QueryTokens
 
 
 class DocumentTokens(NamedTuple):

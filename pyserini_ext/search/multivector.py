@@ -123,7 +123,8 @@ class MultiVectorSearcher(Searcher):
         ndarray of bool, shape (q, t)
             False where a query has fewer tokens.
         """
-        vectors, mask = self.encoder.encode_queries(list(queries))
+        found = self.encoder.encode_queries(list(queries))
+        vectors, mask = found.vectors, found.mask
         return vectors, mask
 
     def batch_search(
