@@ -19,9 +19,10 @@ from pyserini_ext.index.idf import compute_idf
 from pyserini_ext.run import Run
 from pyserini_ext.train import __main__ as command
 from pyserini_ext.train import candidates as candidates_command
+from pyserini_ext.train.batches import Batches
 from pyserini_ext.train.loop import Loop
 from pyserini_ext.train.queries import Query, pseudo_queries, training_queries
-from pyserini_ext.train.sparse_data import Batches, Documents, choose_columns, choose_ranked
+from pyserini_ext.train.sparse_data import Documents, choose_columns, choose_ranked
 from pyserini_ext.train.sparse_model import NEVER, SparseModel
 
 NAMES = ["whale", "shark", "violin", "piano", "moon", "sun"]

@@ -226,16 +226,7 @@ class BiEncoder:
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         if not texts:
             return vectors
-        tokens: list[list[int]] = self._tokenizer(
-            texts,
-            truncation=True,
-            max_length=max_length,
-            padding=False,
-            add_special_tokens=self.special_tokens,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
+        tokens = self.token_ids(texts, max_length)
         budget = CPU_TOKENS if self.device.type == "cpu" else None
         bar = tqdm(total=len(texts), unit="text", disable=len(texts) < LONG_JOB, leave=False)
         with bar, torch.inference_mode():
@@ -245,7 +236,32 @@ class BiEncoder:
                 bar.update(len(batch))
         return vectors
 
-    def _forward(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def token_ids(self, texts: list[str], max_length: int) -> list[list[int]]:
+        """Return what the model is given for texts whose prefixes are written out."""
+        ids: list[list[int]] = self._tokenizer(
+            texts,
+            truncation=True,
+            max_length=max_length,
+            padding=False,
+            add_special_tokens=self.special_tokens,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+        return ids
+
+    def pooled(self, ids: np.ndarray, mask: np.ndarray) -> torch.Tensor:
+        """Return the vectors of token ids on the device, with their gradients unless disabled.
+
+        Parameters
+        ----------
+        ids, mask : ndarray of int64, shape (n, tokens)
+            As :func:`~pyserini_ext.encode.batches.padded` makes them.
+
+        Returns
+        -------
+        tensor of float32, shape (n, dimension)
+        """
         on_device = torch.from_numpy(ids).to(self.device)
         attention = torch.from_numpy(mask).to(self.device)
         # Without padding the mask says nothing, and attention without one is faster.
@@ -256,7 +272,10 @@ class BiEncoder:
             pooled = self._head(pooled)
         if self.normalise:
             pooled = torch.nn.functional.normalize(pooled, dim=1)
-        return pooled.cpu().numpy()
+        return pooled
+
+    def _forward(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return self.pooled(ids, mask).cpu().numpy()
 
     def __repr__(self) -> str:
         return (

@@ -50,6 +50,8 @@ class Loop:
     accumulate : int
         Parts of a step, whose gradients are averaged.
     save_every : int
+    scaler : GradScaler, optional
+        For a forward pass in float16, whose small gradients would be zero.
 
     Attributes
     ----------
@@ -57,6 +59,8 @@ class Loop:
         Steps done, those before an interruption included.
     history : list of dict
         Means over some steps of what the loss reported.
+    notes : dict
+        JSON that a state keeps besides, for what is done between steps.
     """
 
     def __init__(
@@ -70,12 +74,15 @@ class Loop:
         warmup: int = 0,
         accumulate: int = 1,
         save_every: int = 100,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         self.model, self.folder = model, Path(folder)
         self.request = json.loads(json.dumps(request))
         self.steps, self.warmup, self.accumulate = steps, warmup, accumulate
         self.save_every = save_every
+        self.scaler = scaler or torch.amp.GradScaler(enabled=False)
         self.step, self.history = 0, list[dict[str, float]]()
+        self.notes: dict[str, Any] = {}
         self._recent: list[dict[str, float]] = []
         self._named = {n: p for n, p in model.named_parameters() if p.requires_grad}
         groups: dict[float, list[torch.nn.Parameter]] = {}
@@ -88,8 +95,14 @@ class Loop:
         )
         self._resume()
 
-    def run(self, loss: Loss) -> None:
+    def run(self, loss: Loss, after: Callable[[int], None] | None = None) -> None:
         """Do the steps that are left.
+
+        Parameters
+        ----------
+        loss : callable
+        after : callable, optional
+            Called with the number of steps done after each of them.
 
         Raises
         ------
@@ -103,6 +116,8 @@ class Loop:
                 self.step += 1
                 bar.update()
                 bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
+                if after is not None:
+                    after(self.step)
                 if self.step % self.save_every == 0 and self.step < self.steps:
                     self.save()
 
@@ -114,13 +129,15 @@ class Loop:
                 raise InputError(
                     f"the loss of step {self.step} is no finite number; lower --learning-rate"
                 )
-            (value / self.accumulate).backward()
+            self.scaler.scale(value / self.accumulate).backward()
             for name, number in {"loss": float(value.detach()), **shown}.items():
                 sums[name] = sums.get(name, 0.0) + number / self.accumulate
+        self.scaler.unscale_(self.optimiser)
         torch.nn.utils.clip_grad_norm_(self._named.values(), CLIP)
         for group in self.optimiser.param_groups:
             group["lr"] = group["rate"] * rate_share(self.step, self.steps, self.warmup)
-        self.optimiser.step()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
         return sums
 
@@ -153,6 +170,8 @@ class Loop:
                 "file": name,
                 "history": self.history,
                 "recent": self._recent,
+                "notes": self.notes,
+                "scaler": self.scaler.state_dict(),
             },
         )
         for other in self.folder.glob("state-*.safetensors"):
@@ -177,6 +196,9 @@ class Loop:
                         },
                     }
         self.step, self.history, self._recent = state["step"], state["history"], state["recent"]
+        self.notes = state["notes"]
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
 
 
 def read_state(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:

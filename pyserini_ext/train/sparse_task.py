@@ -17,13 +17,12 @@ from pyserini_ext.files import write_json
 from pyserini_ext.index.idf import read_idf
 from pyserini_ext.provenance import describe
 from pyserini_ext.train import losses
+from pyserini_ext.train.batches import Batches, choose_negatives
 from pyserini_ext.train.loop import Loop, finish
 from pyserini_ext.train.sparse_data import (
-    Batches,
     Documents,
     Example,
     choose_columns,
-    choose_negatives,
     choose_ranked,
     corpus_idf,
     read_examples,
