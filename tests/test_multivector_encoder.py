@@ -124,9 +124,17 @@ def check(encoder, folder, body, linear, markers, attend, skip):
     for text, own in zip(QUERIES, found.vectors, strict=True):
         wanted = step_by_step(body, linear, folder, text, 24, markers[0], True, attend, ())
         np.testing.assert_allclose(own, wanted, atol=1e-5)
-    vectors, offsets = encoder.encode_documents(TEXTS)
+    vectors, offsets, ids = encoder.encode_documents(TEXTS)
     assert offsets[0] == 0
-    assert offsets[-1] == len(vectors)
+    assert offsets[-1] == len(vectors) == len(ids)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    for i, text in enumerate(TEXTS):
+        # [CLS], the marker, the words, [SEP].
+        words = [t for t in tokenizer.tokenize(text) if t not in skip][:17]
+        wanted = [t if t in WORDS[7:] else None for t in words]
+        own = ids[offsets[i] : offsets[i + 1]]
+        told = [None if each < 0 else tokenizer.convert_ids_to_tokens(int(each)) for each in own]
+        assert told == [None, None, *wanted, None]
     for i, text in enumerate(TEXTS):
         wanted = step_by_step(body, linear, folder, text, 20, markers[1], False, False, skip)
         np.testing.assert_allclose(vectors[offsets[i] : offsets[i + 1]], wanted, atol=1e-5)
@@ -188,13 +196,14 @@ def test_titles_and_empty_lists(tmp_path):
     one, other = encoder.encode_documents(["b"], ["a"]), encoder.encode_documents(["a b"])
     np.testing.assert_array_equal(one.vectors, other.vectors)
     assert encoder.encode_documents([]).offsets.tolist() == [0]
+    assert len(encoder.encode_documents([]).ids) == 0
     assert encoder.encode_queries([]).vectors.shape[0] == 0
 
 
 def test_any_body_gives_its_token_states(minilm_path):
     encoder = make_multivector_encoder("minilm")
     text = "Dielectric constants, measured."
-    vectors, offsets = encoder.encode_documents([text])
+    vectors, offsets, ids = encoder.encode_documents([text])
     tokenizer = transformers.AutoTokenizer.from_pretrained(minilm_path)
     model = transformers.AutoModel.from_pretrained(minilm_path).eval()
     made = tokenizer([text], return_tensors="pt")
@@ -205,6 +214,8 @@ def test_any_body_gives_its_token_states(minilm_path):
     assert kept.count(False) == 2
     np.testing.assert_allclose(vectors, states[kept], atol=1e-5)
     assert offsets.tolist() == [0, sum(kept)]
+    assert ids[[0, -1]].tolist() == [-1, -1]
+    assert tokenizer.decode(ids[1:-1]) == "dielectric constants measured"
     assert encoder.encode_queries([text]).vectors.shape == (1, len(words), 384)
 
 

@@ -10,7 +10,7 @@ from pyserini_ext.encode.multivector_names import make_multivector_encoder
 from pyserini_ext.errors import InputError
 from pyserini_ext.index.token_pooling import centroids, pooled
 from pyserini_ext.index.tokens import TokenStore
-from pyserini_ext.index.tokens_writer import TokenWriter
+from pyserini_ext.index.tokens_writer import TokenWriter, document_frequencies
 
 
 def made(lengths, dimension=5, seed=0):
@@ -40,6 +40,103 @@ def test_what_was_written_is_read(tmp_path):
     assert bounds.tolist() == [0, 2, 2, 5]
     wanted = np.concatenate([vectors[3:5], vectors[:3]]).astype(np.float16)
     np.testing.assert_array_equal(tokens, wanted.astype(np.float32))
+
+
+IDS = np.array([4, 2, 4, -1, 2, 0], dtype=np.int32)
+
+
+def write_with_ids(path, **options):
+    vectors, offsets = made((3, 0, 2, 1))
+    with TokenWriter(path, 5, **options) as out:
+        out.append_tokens(["a", "b"], vectors[:3], offsets[:3], IDS[:3])
+        out.append_tokens(["c", "d"], vectors[3:], offsets[2:] - 3, IDS[3:])
+
+
+def test_token_ids_are_kept(tmp_path):
+    write_with_ids(tmp_path / "s")
+    store = TokenStore(tmp_path / "s")
+    store.verify()
+    np.testing.assert_array_equal(store.token_ids.ids, IDS)
+    assert isinstance(store.token_ids.ids.base, np.memmap)
+    # 4 twice in one document counts once; -1 is no token.
+    assert store.token_ids.frequencies.tolist() == [1, 0, 2, 0, 1]
+    assert store.ids(np.array([3, 1, 0])).tolist() == [0, 4, 2, 4]
+    assert store.ids(np.array([], dtype=int)).tolist() == []
+
+
+def test_ids_change_nothing_of_a_store_without(tmp_path):
+    write(tmp_path / "without")
+    write_with_ids(tmp_path / "with")
+    without, with_ids = TokenStore(tmp_path / "without"), TokenStore(tmp_path / "with")
+    assert without.manifest.sha256 == with_ids.manifest.sha256
+    assert without.token_ids is None
+    stated = json.loads((tmp_path / "without" / "tokens.json").read_text())
+    assert set(stated) == {"format", "version", "dimension", "count", "tokens", "sha256"}
+    with pytest.raises(InputError, match=r"encode again with python -m .* without --clusters"):
+        without.ids(np.array([0]))
+
+
+@pytest.mark.parametrize("block", [1, 3, 7, 1000])
+def test_documents_of_a_token_are_counted_in_blocks(block):
+    rng = np.random.default_rng(block)
+    lengths = rng.integers(0, 9, 40)
+    ids = rng.integers(-1, 12, lengths.sum()).astype(np.int32)
+    each = np.split(ids, np.cumsum(lengths)[:-1])
+    wanted = [sum(token in own for own in each) for token in range(ids.max() + 1)]
+    assert document_frequencies(ids, np.cumsum(lengths), block).tolist() == wanted
+
+
+def test_nothing_to_count():
+    none = np.empty(0, dtype=np.int32)
+    assert document_frequencies(none, np.zeros(3, np.int64)).tolist() == []
+    assert document_frequencies(np.array([-1], np.int32), np.array([1])).tolist() == []
+
+
+def test_an_interrupted_writer_goes_on_with_ids(tmp_path):
+    vectors, offsets = made((3, 0, 2, 1))
+    write_with_ids(tmp_path / "whole")
+    with pytest.raises(RuntimeError), TokenWriter(tmp_path / "s", 5) as out:
+        out.append_tokens(["a", "b"], vectors[:3], offsets[:3], IDS[:3])
+        raise RuntimeError
+    with (tmp_path / "s.part" / "ids.npy").open("ab") as file:
+        file.write(b"half")
+    with TokenWriter(tmp_path / "s", 5, resume=True) as out:
+        with pytest.raises(InputError, match="was begun with token ids"):
+            out.append_tokens(["c", "d"], vectors[3:], offsets[2:] - 3)
+        out.append_tokens(["c", "d"], vectors[3:], offsets[2:] - 3, IDS[3:])
+    for name in ("ids.npy", "frequencies.npy", "tokens.json"):
+        assert (tmp_path / "s" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_ids_that_cannot_be_written(tmp_path):
+    vectors, offsets = made((3, 0, 2, 1))
+    with TokenWriter(tmp_path / "without", 5) as out:
+        out.append_tokens(["a"], vectors[:3], offsets[:2])
+        with pytest.raises(InputError, match="was begun without token ids"):
+            out.append_tokens(["b"], vectors[3:], np.array([0, 3]), IDS[3:])
+    out = TokenWriter(tmp_path / "s", 5)
+    for bad in (IDS[:2], IDS[:3].astype(float), np.array([0, -2, 1])):
+        with pytest.raises(InputError, match="at least -1 and the shape"):
+            out.append_tokens(["a"], vectors[:3], offsets[:2], bad)
+    # What comes after a refusal is written as if nothing had been.
+    out.append_tokens(["a"], vectors[:3], offsets[:2], IDS[:3])
+    out.close()
+    assert TokenStore(tmp_path / "s").ids(np.array([0])).tolist() == [4, 2, 4]
+
+
+def test_damaged_ids_are_told(tmp_path):
+    write_with_ids(tmp_path / "s")
+    file = tmp_path / "s" / "ids.npy"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-4] + b"\x01\x00\x00\x00")
+    with pytest.raises(InputError, match=r"sha256 of ids\.npy, frequencies\.npy"):
+        TokenStore(tmp_path / "s").verify()
+    file.write_bytes(whole[:-4])
+    with pytest.raises((InputError, ValueError)):
+        TokenStore(tmp_path / "s")
+    file.unlink()
+    with pytest.raises(InputError, match=r"ids\.npy is missing"):
+        TokenStore(tmp_path / "s")
 
 
 def test_a_store_without_tokens(tmp_path):
@@ -140,11 +237,17 @@ def test_the_command(tmp_path, minilm_path):
     given = ["--corpus", str(corpus), "--encoder", "minilm", "--to", "multivector", "--output"]
     assert main([*given, str(tmp_path / "all")]) == 0
     store = TokenStore(tmp_path / "all")
-    vectors, offsets = make_multivector_encoder("minilm").encode_documents(texts)
+    vectors, offsets, ids = make_multivector_encoder("minilm").encode_documents(texts)
     np.testing.assert_array_equal(store.documents.offsets, offsets)
     np.testing.assert_allclose(store.tokens(np.arange(4))[0], vectors, atol=1e-3)
+    np.testing.assert_array_equal(store.token_ids.ids, ids)
+    # "the" is in one document twice, and in no other; "sound" in one.
+    the, is_ = ids[offsets[2] + 1], ids[offsets[0] + 2]
+    assert store.token_ids.frequencies[[the, is_]].tolist() == [1, 1]
     assert main([*given, str(tmp_path / "few"), "--clusters", "3"]) == 0
-    assert np.diff(TokenStore(tmp_path / "few").documents.offsets).max() == 3
+    few = TokenStore(tmp_path / "few")
+    assert np.diff(few.documents.offsets).max() == 3
+    assert few.token_ids is None
     cut = [*given, str(tmp_path / "cut"), "--encoder-arg", "skip=nothing", "--max-length", "4"]
     assert main(cut) == 0
     assert np.diff(TokenStore(tmp_path / "cut").documents.offsets).tolist() == [4, 2, 4, 4]

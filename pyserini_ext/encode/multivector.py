@@ -35,10 +35,14 @@ class DocumentTokens(NamedTuple):
     vectors : ndarray of float32, shape (tokens, dimension)
     offsets : ndarray of int64, shape (n + 1,)
         Document i has the rows ``offsets[i]`` to ``offsets[i + 1]``.
+    ids : ndarray of int32, shape (tokens,), or None
+        Which token of the vocabulary each vector is of, -1 for the special ones: [CLS], [SEP],
+        [UNK], markers.
     """
 
     vectors: np.ndarray
     offsets: np.ndarray
+    ids: np.ndarray | None = None
 
 
 class MultiVectorEncoder:
@@ -148,6 +152,7 @@ class MultiVectorEncoder:
         skip_ids = [self._tokenizer.convert_tokens_to_ids(word) for word in self.settings.skip]
         self._skip = np.array([i for i in skip_ids if i is not None], dtype=np.int64)
         self._pad = self._tokenizer.pad_token_id or 0
+        self._special = _special_ids(self._tokenizer, self._markers)
 
     def _lengths(self) -> None:
         settings, limit = self.settings, longest_input(self._model)
@@ -216,10 +221,13 @@ class MultiVectorEncoder:
         tokens = self._tokenized(joined(texts, titles), self.document_length, self._markers[1])
         kept = [~np.isin(ids, self._skip) for ids in tokens]
         offsets = np.concatenate(([0], np.cumsum([k.sum() for k in kept]))).astype(np.int64)
+        ids = np.array([i for own in tokens for i in own], dtype=np.int32)
+        ids = ids[np.concatenate([*kept, np.empty(0, dtype=bool)])]
+        ids[np.isin(ids, self._special)] = -1
         vectors = np.empty((offsets[-1], self.dimension), dtype=np.float32)
         for position, own in self._encoded(tokens, [len(ids) for ids in tokens], LONG_JOB):
             vectors[offsets[position] : offsets[position + 1]] = own[kept[position]]
-        return DocumentTokens(vectors, offsets)
+        return DocumentTokens(vectors, offsets, ids)
 
     def encode(self, queries: Sequence[str]) -> np.ndarray:
         """Refuse: there is no single vector for a text.
@@ -275,6 +283,13 @@ class MultiVectorEncoder:
         if self.normalise:
             hidden = torch.nn.functional.normalize(hidden, dim=2)
         return hidden.cpu().numpy()
+
+
+def _special_ids(tokenizer: Any, markers: Sequence[int | None]) -> np.ndarray:
+    """Return the ids that stand for no word: those that BERT leaves unused are among them."""
+    unused = [i for word, i in tokenizer.get_vocab().items() if word.startswith("[unused")]
+    found = {*tokenizer.all_special_ids, *unused, *(i for i in markers if i is not None)}
+    return np.array(sorted(found), dtype=np.int64)
 
 
 def _skipped(skip: str | Sequence[str] | None) -> tuple[str, ...] | None:

@@ -29,14 +29,18 @@ def encode_tokens(
         As for :func:`~pyserini_ext.encode.corpus.encode_collection`.
     encoder : MultiVectorEncoder
     clusters : int, optional
-        Vectors to keep of a document: see :func:`~pyserini_ext.index.token_pooling.pooled`.
+        Vectors to keep of a document: see :func:`~pyserini_ext.index.token_pooling.pooled`. They
+        are of no token, so the store has no token ids.
     """
     with tqdm(total=total, initial=writer.count, unit="doc", smoothing=0.1) as bar:
         for documents in chunks(collection.skip(writer.count), chunk):
             titles = [document.title for document in documents]
             made = encoder.encode_documents([document.text for document in documents], titles)
-            vectors, offsets = made
+            # The encoder of a plugin may give two arrays and no ids.
+            vectors, offsets, ids = (*made, None)[:3]
             if clusters is not None:
+                ids = None
                 vectors, offsets = pooled(vectors, offsets, clusters)
-            writer.append_tokens([document.docid for document in documents], vectors, offsets)
+            docids = [document.docid for document in documents]
+            writer.append_tokens(docids, vectors, offsets, ids)
             bar.update(len(documents))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,9 @@ VERSION = 1
 FILES = ("tokens.npy", "ends.npy", "docids.txt")
 """The vectors; behind which row each document ends; the docids."""
 
+ID_FILES = ("ids.npy", "frequencies.npy")
+"""Which token each vector is of; in how many documents each token is. Not in every store."""
+
 
 @dataclass(frozen=True)
 class TokenManifest:
@@ -32,17 +36,39 @@ class TokenManifest:
     dimension, count, tokens : int
         Of a vector; documents; vectors of all documents.
     sha256 : str
-        Over the files of :data:`FILES`, in this order.
+        Over the files of :data:`FILES`, in this order; ids do not change it.
+    vocabulary : int, optional
+        Entries of ``frequencies.npy``; absent from a store without token ids.
+    ids_sha256 : str, optional
+        Over the files of :data:`ID_FILES`.
     """
 
     dimension: int
     count: int
     tokens: int
     sha256: str
+    vocabulary: int | None = None
+    ids_sha256: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what is written to ``tokens.json``."""
-        return {"format": FORMAT, "version": VERSION, **asdict(self)}
+        stated = {name: value for name, value in asdict(self).items() if value is not None}
+        return {"format": FORMAT, "version": VERSION, **stated}
+
+
+class TokenIds(NamedTuple):
+    """Which tokens the vectors of a store are of.
+
+    Attributes
+    ----------
+    ids : ndarray of int32, shape (tokens,)
+        The id of each vector's token, -1 for the special ones, such as [CLS] and markers.
+    frequencies : ndarray of int32, shape (vocabulary,)
+        The number of documents in which each token is.
+    """
+
+    ids: np.ndarray
+    frequencies: np.ndarray
 
 
 class TokenStore:
@@ -52,7 +78,8 @@ class TokenStore:
     ----------
     path : str or Path
         Folder with ``tokens.json``, ``tokens.npy`` (float16, a row a token, filled up with zeros to
-        a multiple of 32 bytes), ``ends.npy`` (int64, a number a document) and ``docids.txt``.
+        a multiple of 32 bytes), ``ends.npy`` (int64, a number a document) and ``docids.txt``;
+        where token ids are kept ``ids.npy`` and ``frequencies.npy``, too (both int32).
 
     Attributes
     ----------
@@ -60,6 +87,8 @@ class TokenStore:
     dimension : int
     documents : TokenRows
         What MaxSim takes; the rows are mapped, not read.
+    token_ids : TokenIds or None
+        None for a store of pooled vectors, or one that was made before ids were kept.
 
     Raises
     ------
@@ -92,8 +121,17 @@ class TokenStore:
             )
         self.dimension = manifest.dimension
         self.documents = TokenRows(StoredRows(tokens, "float16", manifest.dimension), offsets)
+        self.token_ids: TokenIds | None = None
+        if manifest.vocabulary is not None:
+            sizes = (manifest.tokens, manifest.vocabulary)
+            files = zip(ID_FILES, sizes, strict=True)
+            self.token_ids = TokenIds(
+                *(self._mapped(name, np.dtype("<i4"), (size,)) for name, size in files)
+            )
 
     def _mapped(self, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+        if not (self.path / name).is_file():
+            raise InputError(f"{self.path}: {name} is missing; rebuild the store")
         # A file without rows cannot be mapped.
         mode: Any = "r" if shape[0] else None
         array = np.load(self.path / name, mmap_mode=mode, allow_pickle=False)
@@ -126,9 +164,36 @@ class TokenStore:
         ndarray of int64, shape (m + 1,)
             Where each of the documents begins among these.
         """
-        numbers, bounds = token_numbers(np.asarray(rows, np.int64), self.documents.offsets)
+        numbers, bounds = self._numbers(rows)
         data = self.documents.rows.data[numbers, : self.dimension]
         return data.astype(np.float32), bounds
+
+    def ids(self, rows: np.ndarray) -> np.ndarray:
+        """Return the token ids of documents, as :meth:`tokens` returns their vectors.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (m,)
+
+        Returns
+        -------
+        ndarray of int32, shape (tokens,)
+
+        Raises
+        ------
+        InputError
+            If the store has none.
+        """
+        if self.token_ids is None:
+            raise InputError(
+                f"{self.path} does not say which tokens its vectors are of: they are pooled, or "
+                "the store was made before that was kept; encode again with python -m "
+                "pyserini_ext.encode --to multivector, without --clusters"
+            )
+        return np.array(self.token_ids.ids[self._numbers(rows)[0]])
+
+    def _numbers(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return token_numbers(np.asarray(rows, np.int64), self.documents.offsets)
 
     def verify(self) -> None:
         """Read everything and compare it with the manifest's checksum.
@@ -138,11 +203,15 @@ class TokenStore:
         InputError
             If a byte has changed since the store was written.
         """
-        if (actual := token_checksum(self.path)) != self.manifest.sha256:
-            raise InputError(
-                f"{self.path} is damaged: sha256 is {actual}, tokens.json says "
-                f"{self.manifest.sha256}; rebuild the store"
-            )
+        stated = [(FILES, self.manifest.sha256)]
+        if self.manifest.ids_sha256 is not None:
+            stated.append((ID_FILES, self.manifest.ids_sha256))
+        for names, wanted in stated:
+            if (actual := token_checksum(self.path, names)) != wanted:
+                raise InputError(
+                    f"{self.path} is damaged: the sha256 of {', '.join(names)} is {actual}, "
+                    f"tokens.json says {wanted}; rebuild the store"
+                )
 
     def __len__(self) -> int:
         return len(self.docids)
@@ -164,15 +233,17 @@ def read_token_manifest(path: Path) -> TokenManifest:
                 f"{place}: {found['format']!r} of version {found['version']}, expected {FORMAT!r} "
                 f"of version {VERSION}; encode again, or use the release that wrote it"
             )
-        return TokenManifest(**{name: found[name] for name in TokenManifest.__dataclass_fields__})
+        fields = TokenManifest.__dataclass_fields__
+        optional = {"vocabulary", "ids_sha256"} - found.keys()
+        return TokenManifest(**{name: found[name] for name in fields if name not in optional})
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"{place} is damaged ({error}); rebuild the store") from error
 
 
-def token_checksum(path: Path) -> str:
-    """Return the sha256 over the files of a store."""
+def token_checksum(path: Path, names: Sequence[str] = FILES) -> str:
+    """Return the sha256 over files of a store."""
     digest = hashlib.sha256()
-    for name in FILES:
+    for name in names:
         with (path / name).open("rb") as source:
             while block := source.read(1 << 20):
                 digest.update(block)
