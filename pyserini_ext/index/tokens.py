@@ -203,7 +203,7 @@ class TokenStore:
         InputError
             If a byte has changed since the store was written.
         """
-        stated = [(FILES, self.manifest.sha256)]
+        stated: list[tuple[Sequence[str], str]] = [(FILES, self.manifest.sha256)]
         if self.manifest.ids_sha256 is not None:
             stated.append((ID_FILES, self.manifest.ids_sha256))
         for names, wanted in stated:
