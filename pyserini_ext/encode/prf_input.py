@@ -161,10 +161,13 @@ class PrfSettings:
         With what the checkpoint or the user replaced.
     k : int or None
         Feedback documents the checkpoint was trained with; None if nobody said.
+    name : str
+        Of the family.
     """
 
     family: Family
     k: int | None
+    name: str
 
 
 def settings_of(checkpoint: str, **given: Any) -> PrfSettings:
@@ -208,7 +211,7 @@ def settings_of(checkpoint: str, **given: Any) -> PrfSettings:
     for attribute in ("pooling", "normalise"):
         if attribute in both:
             family = replace(family, **{attribute: both.pop(attribute)})
-    return PrfSettings(replace(family, input=replace(family.input, **both)), k)
+    return PrfSettings(replace(family, input=replace(family.input, **both)), k, name)
 
 
 def write_settings(folder: str | Path, k: int, family: str = "bi-encoder", **others: Any) -> None:

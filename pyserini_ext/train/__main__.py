@@ -10,6 +10,7 @@ from pyserini_ext.command import run_command
 
 SUBCOMMANDS = {
     "candidates": ("pyserini_ext.train.candidates", "search for training queries, keep the scores"),
+    "ance-prf": ("pyserini_ext.train.ance_prf", "train a query encoder that reads feedback"),
     "sparse": ("pyserini_ext.train.sparse", "train the document side of an inference-free model"),
 }
 """Name to module and description. A module has ``add_options(parser)`` and ``main(args)``; it is

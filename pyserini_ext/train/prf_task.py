@@ -1,0 +1,282 @@
+"""Training a PRF query encoder: the data, the model and the loss put together."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from pyserini_ext.encode.ance_prf import AncePRF
+from pyserini_ext.encode.prf_input import SETTINGS, PrfSettings, settings_of
+from pyserini_ext.errors import InputError
+from pyserini_ext.files import write_json
+from pyserini_ext.index.vectors import VectorStore
+from pyserini_ext.plugins import create
+from pyserini_ext.provenance import describe
+from pyserini_ext.train import losses
+from pyserini_ext.train.ance_prf import PAPER_WARMUP, inputs
+from pyserini_ext.train.ance_prf import SETTINGS as OPTIONS
+from pyserini_ext.train.batches import Batches, choose_negatives
+from pyserini_ext.train.loop import Loop, finish
+from pyserini_ext.train.prf_data import (
+    FeedbackTexts,
+    PrfExample,
+    PrfQueries,
+    first_stage,
+    positives,
+)
+from pyserini_ext.train.prf_dev import BestEpoch, Dev
+from pyserini_ext.train.prf_model import PrfModel, save_checkpoint
+
+K = 3
+"""Feedback documents: of the paper's 1 to 5, the k whose checkpoint was published."""
+
+UNIT_TEMPERATURE = 0.05
+"""Of cosines, which span 2 at most; usual for encoders that normalise."""
+
+
+class PrfLoss:
+    """The loss of a batch: each query's relevant document against others, by inner product.
+
+    Parameters
+    ----------
+    model : PrfModel
+    batches : Batches of PrfExample
+    store : VectorStore
+        Read only: no gradient reaches a document vector.
+    passages : int
+        Of a query: one relevant, the others hard negatives.
+    temperature : float
+    in_batch : bool
+        What was drawn for the other queries is negative too, unless it is relevant.
+    accumulate : int
+        Batches of a step.
+    """
+
+    def __init__(
+        self,
+        model: PrfModel,
+        batches: Batches[PrfExample],
+        store: VectorStore,
+        passages: int,
+        temperature: float,
+        in_batch: bool = False,
+        accumulate: int = 1,
+    ) -> None:
+        self.model, self.batches, self.store = model, batches, store
+        self.passages, self.temperature = passages, temperature
+        self.in_batch, self.accumulate = in_batch, accumulate
+
+    def __call__(self, step: int, part: int) -> tuple[torch.Tensor, dict[str, float]]:
+        """Return the loss of a part of a step, and the share of queries that are right."""
+        batch = step * self.accumulate + part
+        numbers, examples = self.batches.numbers(batch), self.batches.examples(batch)
+        rows = np.array([choose_negatives(each, self.passages, numbers) for each in examples])
+        # Where a run is shorter than the passages, some were drawn twice; they count once.
+        distinct, columns = np.unique(rows, return_inverse=True)
+        columns = columns.reshape(rows.shape)
+        out = np.array([np.isin(distinct, each.positives) for each in examples])
+        if not self.in_batch:
+            own = np.zeros_like(out)
+            np.put_along_axis(own, columns, True, axis=1)
+            out |= ~own
+        out[np.arange(len(rows)), columns[:, 0]] = False
+        queries = self.model([each.tokens for each in examples])
+        documents = torch.from_numpy(self.store.take(distinct)).to(queries.device)
+        if self.store.metric == "cosine":
+            queries = torch.nn.functional.normalize(queries, dim=1)
+            documents = torch.nn.functional.normalize(documents, dim=1)
+        scores = queries @ documents.T / self.temperature
+        positive = torch.from_numpy(columns[:, 0]).to(scores.device)
+        left_out = torch.from_numpy(out).to(scores.device)
+        loss = losses.contrastive(scores, positive, left_out)
+        best = scores.detach().masked_fill(left_out, float("-inf")).argmax(1)
+        return loss, {"right": float((best == positive).float().mean())}
+
+
+class Read(NamedTuple):
+    """Queries as they are read: qids, texts, and the texts of their feedback documents."""
+
+    qids: list[str]
+    queries: list[str]
+    documents: list[list[str]]
+
+
+def load(args: argparse.Namespace, store: VectorStore) -> tuple[PrfSettings, AncePRF]:
+    """Load the model as inference does.
+
+    Raises
+    ------
+    InputError
+        If it is none of the family, was trained for another k, or does not fit to the vectors.
+    """
+    options = {name: getattr(args, name) for name in OPTIONS}
+    missing = options.pop("missing_text")
+    settings = settings_of(args.checkpoint, **options)
+    if settings.k is not None and not (args.run or args.encoder):
+        raise InputError(
+            f"{args.checkpoint} is a PRF encoder already ({SETTINGS}), which cannot read a query "
+            "alone; name the first stage's encoder with --encoder, or give its --run"
+        )
+    options["k"] = settings.k or K
+    method = AncePRF(args.checkpoint, missing_text=missing, device=args.device, **options)
+    if method.encoder.dimension != store.dimension:
+        raise InputError(
+            f"{args.checkpoint} makes vectors of {method.encoder.dimension} dimensions, but those "
+            f"in {args.index} have {store.dimension}; give the encoder that the index was made by"
+        )
+    return settings, method
+
+
+def first_encoder(args: argparse.Namespace, family: str) -> Any:
+    """Return the encoder of the first stage, None where there is a run."""
+    if args.run:
+        return None
+    if args.encoder:
+        from pyserini_ext.encode import make_encoder
+
+        return make_encoder(args.encoder, device=args.device)
+    own = {name: getattr(args, name) for name in ("pooling", "normalise")}
+    given = {name: value for name, value in own.items() if value is not None}
+    # The presets of the other families have their names.
+    name = {"ance": "ance-msmarco"}.get(family, family)
+    return create("encoder", name, checkpoint=args.checkpoint, device=args.device, **given)
+
+
+def read(
+    some: dict[str, str],
+    found: dict[str, Any],
+    method: AncePRF,
+    texts: FeedbackTexts,
+) -> Read:
+    """Put queries and the texts of their feedback together; those without any are left out."""
+    qids = [qid for qid in some if qid in found]
+    documents = method.documents([found[qid].docids for qid in qids], texts)
+    kept = [(qid, own) for qid, own in zip(qids, documents, strict=True) if own]
+    return Read([q for q, _ in kept], [some[q] for q, _ in kept], [own for _, own in kept])
+
+
+def make_examples(
+    given: Read, found: dict[str, Any], queries: PrfQueries, method: AncePRF
+) -> list[PrfExample]:
+    """Turn queries into what is trained on; those without any negative are left out.
+
+    Raises
+    ------
+    InputError
+        If none is left.
+    """
+    encoder = method.encoder
+    tokens = encoder.token_ids(encoder.texts(given.queries, given.documents), encoder.max_length)
+    out = []
+    for qid, ids in zip(given.qids, tokens, strict=True):
+        good = positives(queries.judged[qid], queries.store)
+        if len(np.setdiff1d(found[qid].rows, good)):
+            out.append(PrfExample(ids, found[qid].rows, good))
+    if not out:
+        raise InputError(
+            "no query to train on: none has the text of a feedback document and, among its hits, "
+            "a document that is not known to be relevant"
+        )
+    return out
+
+
+def train(
+    args: argparse.Namespace,
+    request: dict[str, Any],
+    queries: PrfQueries,
+    part: Path,
+    device: torch.device,
+) -> None:
+    """Train, or go on training, and write the checkpoint.
+
+    Parameters
+    ----------
+    args : Namespace
+        Of the subcommand.
+    request : dict
+        What tells this training from others.
+    queries : PrfQueries
+    part : Path
+        Folder for unfinished work.
+    device : torch.device
+    """
+    torch.manual_seed(args.seed)
+    settings, method = load(args, queries.store)
+    found = first_stage(
+        queries,
+        args.run,
+        first_encoder(args, settings.name),
+        method.depth,
+        args.depth,
+        args.threads or 1,
+    )
+    texts = FeedbackTexts(args.texts, (docid for each in found.values() for docid in each.docids))
+    examples = make_examples(read(queries.train, found, method, texts), found, queries, method)
+    dev = None
+    if queries.dev:
+        dev = Dev(method.encoder, *read(queries.dev, found, method, texts), queries)
+    ends = epoch_ends(len(examples), args.batch * args.accumulate, args.epochs)
+    steps = ends[-1]
+    unit = method.encoder.normalise or queries.store.metric == "cosine"
+    temperature = args.temperature or (UNIT_TEMPERATURE if unit else 1.0)
+    warmup = min(PAPER_WARMUP, steps // 10) if args.warmup is None else args.warmup
+    model = PrfModel(method.encoder, args.dtype)
+    part.mkdir(parents=True, exist_ok=True)
+    loop = Loop(
+        model,
+        part,
+        request,
+        steps=steps,
+        rates={"": args.learning_rate},
+        warmup=warmup,
+        accumulate=args.accumulate,
+        save_every=args.save_every,
+        scaler=torch.amp.GradScaler(device.type, enabled=args.dtype == "float16"),
+    )
+    best = BestEpoch(loop, dev, ends) if dev is not None else None
+    loss = PrfLoss(
+        model,
+        Batches(examples, args.batch, 1.0, args.seed),
+        queries.store,
+        args.passages,
+        temperature,
+        args.in_batch,
+        args.accumulate,
+    )
+    loop.run(loss, best)
+    if best is not None:
+        best.restore()
+    made = part / "model"
+    made.mkdir(exist_ok=True)
+    save_checkpoint(model, made, method.depth, settings.name)
+    about = describe(
+        {name: value for name, value in vars(args).items() if name != "main"},
+        inputs(args),
+        queries=len(examples),
+        dev_queries=len(dev) if dev is not None else 0,
+        without_feedback=len(queries.train) - len(examples),
+        steps=steps,
+        warmup=warmup,
+        temperature=temperature,
+        history=loop.history,
+        **loop.notes,
+    )
+    write_json(made / "training.json", about)
+    finish(part, made, Path(args.output))
+
+
+def epoch_ends(examples: int, at_once: int, epochs: int) -> Sequence[int]:
+    """Return after how many steps each epoch is over.
+
+    Examples
+    --------
+    >>> epoch_ends(10, 4, 3)
+    [3, 5, 8]
+    """
+    return [math.ceil(epoch * examples / at_once) for epoch in range(1, epochs + 1)]
