@@ -1,4 +1,4 @@
-"""``python -m pyserini_ext.search``: dense retrieval, feedback and interpolation to a run file."""
+"""``python -m pyserini_ext.search``: retrieval, feedback and interpolation to a run file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pyserini_ext.provenance import beside, describe
 from pyserini_ext.rescore.backend import Backend
 from pyserini_ext.rescore.scoring import make_backend
 from pyserini_ext.run import Run, RunWriter
-from pyserini_ext.search.base import Searcher
-from pyserini_ext.search.checks import (
+from pyserini_ext.search.arguments import (
     existing,
+    holds_tokens,
     merge,
     prf_options,
     refines_terms,
@@ -28,6 +28,7 @@ from pyserini_ext.search.checks import (
     sparse_options,
     takes_guide,
 )
+from pyserini_ext.search.base import Searcher
 from pyserini_ext.search.dense import DenseSearcher
 from pyserini_ext.search.feedback import FeedbackSearcher
 from pyserini_ext.search.guided import GuidedSearcher, check_guided
@@ -35,6 +36,7 @@ from pyserini_ext.search.options import parse_args
 from pyserini_ext.search.rescoring import RescoringSearcher
 from pyserini_ext.search.staged import InterpolatedSearcher, StagedSearcher
 from pyserini_ext.search.term_feedback import TermFeedbackSearcher
+from pyserini_ext.search.vector_searcher import VectorSearcher
 from pyserini_ext.topics import load_topics
 
 
@@ -106,7 +108,9 @@ def _backend(args: argparse.Namespace) -> Backend:
     return make_backend(args.rescore_backend or "auto", device, args.threads)
 
 
-def _dense(args: argparse.Namespace, backend: str | Backend) -> DenseSearcher:
+def _dense(args: argparse.Namespace, backend: str | Backend) -> VectorSearcher:
+    if holds_tokens(args):
+        return _late(args, backend)
     from pyserini_ext.encode import make_encoder
 
     options = {
@@ -125,6 +129,18 @@ def _dense(args: argparse.Namespace, backend: str | Backend) -> DenseSearcher:
         ef_search=args.ef_search,
         nprobe=args.nprobe,
     )
+
+
+def _late(args: argparse.Namespace, backend: str | Backend) -> VectorSearcher:
+    options = merge({"device": args.device}, args.encoder_arg, "--encoder-arg")
+    flags = {
+        "index": args.index or args.rescore_store,
+        "encoder": args.encoder,
+        "missing_vector": args.missing_vector,
+        "backend": backend,
+        "encoder_options": options,
+    }
+    return create("searcher", "multi-vector", **merge(flags, args.index_arg, "--index-arg"))
 
 
 def _sparse(args: argparse.Namespace) -> Searcher:
@@ -218,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     finished = time.perf_counter()
 
     dense = getattr(searcher, "dense", searcher)
-    backend = {"rescore_backend": dense.backend.name} if isinstance(dense, DenseSearcher) else {}
+    backend = {"rescore_backend": dense.backend.name} if isinstance(dense, VectorSearcher) else {}
     record = describe(
         vars(args),
         {"topics": args.topics, **existing(args)},

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pyserini_ext.errors import InputError
-from pyserini_ext.fusion.interpolation import Interpolation
-from pyserini_ext.plugins import load, parameters, read_options
+from pyserini_ext.plugins import load, parameters
+from pyserini_ext.search.arguments import (
+    SPARSE,
+    flag_of,
+    holds_tokens,
+    refines_terms,
+    rules,
+    takes_guide,
+)
 from pyserini_ext.search.rescoring import check_early_stop
 from pyserini_ext.search.texts import reads_texts
 
 NEEDS = {
-    "--index": ("ef_search", "nprobe"),
+    "--index": ("ef_search", "nprobe", "index_arg"),
     "--index or --rescore-store": (
         "encoder",
         "device",
@@ -55,6 +61,17 @@ NEEDS = {
 }
 """Options that mean nothing without another one."""
 
+SINGLE = (
+    "pooling",
+    "l2_norm",
+    "query_prefix",
+    "max_length",
+    "ef_search",
+    "nprobe",
+    "prf_renormalise",
+)
+"""Options for one vector a text."""
+
 
 def check(args: argparse.Namespace) -> None:
     """Refuse contradictory options, so that none is silently ignored.
@@ -70,15 +87,16 @@ def check(args: argparse.Namespace) -> None:
             continue
         for name in dependants:
             if getattr(args, name) is not None:
-                raise InputError(f"{_flag(name)} has no effect without {needed}; add {needed}")
+                raise InputError(f"{flag_of(name)} has no effect without {needed}; add {needed}")
     if args.index and args.rescore_store:
         raise InputError(
             "both --index and --rescore-store are given: the dense side searches, or it rescores "
             "what the sparse side found; leave one out"
         )
-    if (args.index or args.rescore_store) and not args.encoder:
+    if (args.index or args.rescore_store) and not args.encoder and not holds_tokens(args):
         given = "--index" if args.index else "--rescore-store"
         raise InputError(f"{given} needs --encoder, e.g. --encoder minilm")
+    _check_tokens(args)
     if args.index and args.sparse_index and not args.interpolate and not takes_guide(args):
         instead = "; give it as --prf-text if only its texts are wanted" * _reads_texts(args)
         raise InputError(
@@ -91,7 +109,7 @@ def check(args: argparse.Namespace) -> None:
     if args.prf != "rocchio":
         for name in NEEDS["--prf"]:
             if name.startswith("rocchio") and getattr(args, name) is not None:
-                raise InputError(f"{_flag(name)} only applies to --prf rocchio, not {args.prf}")
+                raise InputError(f"{flag_of(name)} only applies to --prf rocchio, not {args.prf}")
     _check_sparse(args)
     _check_feedback(args)
     _check_rescoring(args)
@@ -109,24 +127,12 @@ def check(args: argparse.Namespace) -> None:
     ):
         value = getattr(args, name)
         if value is not None and value < 1:
-            raise InputError(f"{_flag(name)} is {value}; it must be at least 1")
+            raise InputError(f"{flag_of(name)} is {value}; it must be at least 1")
     if args.output_format == "msmarco" and args.tag != "pyserini-ext":
         raise InputError("--tag has no place in --output-format msmarco; leave it out")
     if args.alpha and len(set(args.alpha)) < len(args.alpha):
         raise InputError("--alpha names a weight twice")
     rules(args)
-
-
-def refines_terms(args: argparse.Namespace) -> bool:
-    """Whether the feedback method works on the tokens of sparse queries, not on dense vectors."""
-    method = load("feedback", args.prf) if args.prf else None
-    return hasattr(method, "refine_terms") and not hasattr(method, "refine")
-
-
-def takes_guide(args: argparse.Namespace) -> bool:
-    """Whether the feedback method learns from the scores of the sparse side."""
-    method = load("feedback", args.prf) if args.prf else None
-    return hasattr(method, "refine_guided") and not hasattr(method, "refine")
 
 
 def _reads_texts(args: argparse.Namespace) -> bool:
@@ -168,6 +174,7 @@ def _check_feedback(args: argparse.Namespace) -> None:
             )
         if takes_guide(args):
             _check_guide(args)
+        _check_kind(args)
         return
     name = args.sparse_searcher or "bm25"
     if not args.sparse_index:
@@ -191,6 +198,22 @@ def _check_feedback(args: argparse.Namespace) -> None:
         raise InputError(f"--prf-renormalise is about dense vectors, not --prf {args.prf}")
 
 
+def _check_kind(args: argparse.Namespace) -> None:
+    """Refuse a method for one vector a query where there is one a token, or the reverse."""
+    method, place = load("feedback", args.prf), args.index or args.rescore_store
+    if takes_guide(args):
+        fits = not holds_tokens(args) or getattr(method, "takes_tokens", False)
+    else:
+        fits = hasattr(method, "refine_tokens" if holds_tokens(args) else "refine")
+    if not fits:
+        kinds = ["one vector", "a vector for each token"]
+        wanted, held = kinds if holds_tokens(args) else reversed(kinds)
+        raise InputError(
+            f"--prf {args.prf} refines queries of {wanted}, but {place} has {held}; choose another "
+            "method (for tokens: colbert-prf, gqr) or another index"
+        )
+
+
 def _check_guide(args: argparse.Namespace) -> None:
     """Refuse guided feedback without a guide, and what it has no use for."""
     if not args.sparse_index:
@@ -203,6 +226,23 @@ def _check_guide(args: argparse.Namespace) -> None:
             f"--prf-iterations does not apply to --prf {args.prf}, whose steps are its own; use "
             "--prf-arg (for gqr: steps=50)"
         )
+
+
+def _check_tokens(args: argparse.Namespace) -> None:
+    """Refuse what only concerns indexes of one vector a document, or of many."""
+    if not holds_tokens(args):
+        if args.index_arg:
+            raise InputError(
+                f"--index-arg is about multi-vector stores, and {args.index} is none; leave it out"
+            )
+        return
+    place = args.index or args.rescore_store
+    for name in SINGLE:
+        if getattr(args, name) is not None:
+            raise InputError(
+                f"{flag_of(name)} is about one vector for a text, but {place} has one for each "
+                "token; leave it out (its encoder's options: --encoder-arg)"
+            )
 
 
 def _check_rescoring(args: argparse.Namespace) -> None:
@@ -218,16 +258,6 @@ def _check_rescoring(args: argparse.Namespace) -> None:
         check_early_stop(args.early_stopping, rule)
 
 
-SPARSE = {
-    "k1": "k1",
-    "b": "b",
-    "language": "language",
-    "sparse_encoder": "encoder",
-    "min_idf": "min_idf",
-}
-"""Flags for parameters of a sparse searcher, and the parameters' names."""
-
-
 def _check_sparse(args: argparse.Namespace) -> None:
     """Refuse flags for what the chosen searcher does not take."""
     if not args.sparse_index:
@@ -239,61 +269,11 @@ def _check_sparse(args: argparse.Namespace) -> None:
     for flag, parameter in SPARSE.items():
         if getattr(args, flag) is not None and parameter not in taken:
             raise InputError(
-                f"{_flag(flag)} does not apply to the searcher {name}, which takes "
+                f"{flag_of(flag)} does not apply to the searcher {name}, which takes "
                 f"{', '.join(option for option in taken if option != 'index')}; choose another "
                 "with --sparse-searcher"
             )
 
 
-def sparse_options(args: argparse.Namespace) -> dict[str, object]:
-    """Return the parameters of the sparse searcher that the command line gave."""
-    flags = {parameter: getattr(args, flag) for flag, parameter in SPARSE.items()}
-    return merge(flags, args.sparse_arg, "--sparse-arg")
-
-
-def rules(args: argparse.Namespace) -> list[Interpolation]:
-    """Return the interpolation for each ``--alpha`` (one by default)."""
-    return [
-        Interpolation(
-            alpha=alpha,
-            normalise=args.normalise,
-            missing=args.missing,
-            convention=args.convention or "convex",
-        )
-        for alpha in args.alpha or [0.5]
-    ]
-
-
-def prf_options(args: argparse.Namespace) -> dict[str, object]:
-    """Return the parameters of the feedback method that the command line gave."""
-    options: dict[str, object] = {"depth": args.prf_depth, "checkpoint": args.prf_encoder}
-    if args.device and "device" in (parameters(load("feedback", args.prf)) or ()):
-        options["device"] = args.device
-    for name in ("alpha", "beta", "gamma", "topk", "bottomk"):
-        options[name] = getattr(args, f"rocchio_{name}")
-    return merge(options, args.prf_arg, "--prf-arg")
-
-
-def merge(flags: Mapping[str, object], pairs: Sequence[str] | None, flag: str) -> dict[str, object]:
-    """Join options that have a flag of their own with those given as ``NAME=VALUE``."""
-    options = {name: value for name, value in flags.items() if value is not None}
-    for name, value in read_options(pairs or ()).items():
-        if name in options:
-            raise InputError(f"{flag} {name}={value}: {name} is given twice")
-        options[name] = value
-    return options
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 def _name(flag: str) -> str:
     return flag.removeprefix("--").replace("-", "_")
-
-
-def existing(args: argparse.Namespace) -> dict[str, Path]:
-    """Return the inputs that lie on this machine, by role."""
-    roles = ("topics", "index", "sparse_index", "rescore_store", "prf_encoder", "prf_text")
-    named = {role: getattr(args, role) for role in roles}
-    return {role: Path(name) for role, name in named.items() if name and Path(name).exists()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ from pyserini_ext.rescore.backend import Backend
 from pyserini_ext.rescore.rows import Candidates
 from pyserini_ext.rescore.scoring import make_backend
 from pyserini_ext.run import Run
-from pyserini_ext.search.base import Searcher, check_batch
+from pyserini_ext.search.early_stop import greatest_scores
+from pyserini_ext.search.vector_searcher import VectorSearcher
+
+BLOCK = 1 << 14
+"""Vectors read at a time to find the longest."""
 
 
-class DenseSearcher(Searcher):
+class DenseSearcher(VectorSearcher):
     """Searches any vector store with any encoder.
 
     Parameters
@@ -94,13 +99,6 @@ class DenseSearcher(Searcher):
         """
         return self.store.check_queries(self.encoder.encode(list(queries)))
 
-    def batch_search(
-        self, queries: Sequence[str], qids: Sequence[str], k: int = 10, threads: int = 1
-    ) -> Run:
-        """Encode the batch at once and search (see :meth:`Searcher.batch_search`)."""
-        check_batch(queries, qids, k, threads)
-        return self.search_vectors(self.encode(queries), qids, k, threads)
-
     def search_vectors(
         self, vectors: np.ndarray, qids: Sequence[str], k: int = 10, threads: int = 1
     ) -> Run:
@@ -117,10 +115,6 @@ class DenseSearcher(Searcher):
         Run
         """
         return Run(zip(qids, self.store.search(vectors, k, threads), strict=True))
-
-    def score(self, queries: Sequence[str], docids: Sequence[Sequence[str]]) -> list[np.ndarray]:
-        """Score given documents exactly (see :meth:`Searcher.score`)."""
-        return self.score_vectors(self.encode(queries), docids)
 
     def score_vectors(
         self, vectors: np.ndarray, docids: Sequence[Sequence[str]]
@@ -164,6 +158,19 @@ class DenseSearcher(Searcher):
         if self.missing_vector != "skip":
             return list(hits)
         return [h[self.store.rows(h.docids) >= 0] for h in hits]
+
+    def greatest_scores(self, vectors: np.ndarray) -> np.ndarray:
+        """Return a score that no document exceeds, for each query: ndarray of float64, (q,)."""
+        return greatest_scores(vectors, self.metric, self._longest)
+
+    @cached_property
+    def _longest(self) -> float:
+        """Length of the longest stored vector."""
+        longest = 0.0
+        for start in range(0, len(self.store), BLOCK):
+            block = self.store.take(np.arange(start, min(start + BLOCK, len(self.store))))
+            longest = max(longest, float(np.linalg.norm(block.astype(np.float64), axis=1).max()))
+        return longest
 
     def vectors(self, docids: Docids) -> np.ndarray:
         """Look document vectors up under this searcher's policy for missing ones."""

@@ -1,4 +1,4 @@
-"""Dense retrieval with pseudo-relevance feedback, interpolated with a sparse side where wanted."""
+"""Retrieval by vectors with pseudo-relevance feedback, interpolated with a sparse side or not."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from pyserini_ext.errors import InputError
 from pyserini_ext.fusion.interpolation import Interpolation
 from pyserini_ext.hits import Hits
 from pyserini_ext.search.base import Searcher
-from pyserini_ext.search.dense import DenseSearcher
+from pyserini_ext.search.multivector import MultiVectorSearcher
 from pyserini_ext.search.refining import RefiningSearcher
-from pyserini_ext.search.rescoring import candidates
+from pyserini_ext.search.rescoring import candidates, rescored
 from pyserini_ext.search.staged import FirstRound
 from pyserini_ext.search.texts import texts_for
+from pyserini_ext.search.vector_searcher import VectorSearcher
 
 
 class FeedbackSearcher(RefiningSearcher):
@@ -24,10 +23,14 @@ class FeedbackSearcher(RefiningSearcher):
 
     Parameters
     ----------
-    dense : DenseSearcher
+    dense : DenseSearcher or MultiVectorSearcher
     feedback : object
-        A method such as :class:`~pyserini_ext.feedback.vector.Rocchio`: ``depth`` and
-        ``refine(queries, vectors, feedback, store)``, or with a fifth parameter ``texts``.
+        For a DenseSearcher a method such as :class:`~pyserini_ext.feedback.vector.Rocchio`:
+        ``depth`` and ``refine(queries, vectors, feedback, store)``, or with a fifth parameter
+        ``texts``. For a MultiVectorSearcher one such as
+        :class:`~pyserini_ext.feedback.colbert_prf.ColBERTPRF`: ``refine_tokens``, which takes and
+        returns QueryTokens. Where a method has ``search`` and that is False, the new vectors do
+        not retrieve, but rank the documents of the round before.
     sparse : Searcher, optional
         Needed for interpolation.
     interpolate : {"before", "after", "both"}, optional
@@ -46,7 +49,7 @@ class FeedbackSearcher(RefiningSearcher):
         the vector store.
     dense_hits, sparse_hits : int, optional
         Depth of the lists that are interpolated; as deep as the result by default, and to rescore
-        at least 1000.
+        (or to rank them anew) at least 1000.
     texts : str, Path, Searcher or callable, optional
         Where a method that reads documents gets their text: what
         :func:`~pyserini_ext.search.texts.open_texts` takes. By default the index of `sparse`, if
@@ -68,7 +71,7 @@ class FeedbackSearcher(RefiningSearcher):
 
     def __init__(
         self,
-        dense: DenseSearcher,
+        dense: VectorSearcher,
         feedback: Any,
         sparse: Searcher | None = None,
         interpolate: str | None = None,
@@ -103,11 +106,7 @@ class FeedbackSearcher(RefiningSearcher):
             )
         if iterations < 1:
             raise InputError(f"iterations is {iterations}; it must be at least 1")
-        if not callable(getattr(feedback, "refine", None)):
-            raise InputError(
-                f"{type(feedback).__name__} does not refine query vectors (refine); for the tokens "
-                "of sparse queries there is TermFeedbackSearcher"
-            )
+        self.method = method_for(dense, feedback)
         self.texts = texts_for(feedback, texts, sparse)
         self.iterations = iterations
 
@@ -118,12 +117,13 @@ class FeedbackSearcher(RefiningSearcher):
         vectors = self.searcher.encode(queries)
         sparse = None
         if self.sparse is not None:
-            depth = candidates(self.sparse_hits, k) if self.rescore else self.sparse_hits or k
+            depth = self.sparse_hits or (max(k, self._depth(k)) if self.before else k)
+            if self.rescore:
+                depth = candidates(self.sparse_hits, k)
             run = self.sparse.batch_search(queries, qids, depth, threads)
             sparse = list(run.values())
         first = FirstRound(queries, qids, vectors, None, sparse)
-        depth = (self.dense_hits or k) if self.before else self.feedback.depth
-        return replace(first, dense=self.retrieve(first, vectors, depth, threads))
+        return replace(first, dense=self.retrieve(first, vectors, self._depth(k), threads))
 
     def stages(
         self, first: FirstRound, rule: Interpolation, k: int, threads: int, every: bool = False
@@ -135,46 +135,61 @@ class FeedbackSearcher(RefiningSearcher):
         if every:
             found["dense"] = self.retrieve(first, first.vectors, k, threads)
             if first.sparse is not None:
-                found["sparse"] = first.sparse
+                found["sparse"] = [hits.head(k) for hits in first.sparse]
         vectors, dense = first.vectors, first.dense
         for iteration in range(1, self.iterations + 1):
             suffix = "" if self.iterations == 1 else f"-{iteration}"
             if self.before:
-                dense = self.interpolate_with(first, vectors, dense, rule, k)
+                dense = self.interpolate_with(first, vectors, dense, rule, max(k, self._depth(k)))
                 if every:
-                    found[f"before{suffix}"] = dense
+                    found[f"before{suffix}"] = [hits.head(k) for hits in dense]
             vectors = self.refine(first.queries, vectors, dense)
             last = iteration == self.iterations
-            depth = (self.dense_hits or k) if last or self.before else self.feedback.depth
-            if last and not self.after:
-                depth = k
-            dense = self.retrieve(first, vectors, depth, threads)
+            depth = self._depth(k)
+            if last:
+                depth = (self.after and self.dense_hits) or k
+            if self.search_again:
+                dense = self.retrieve(first, vectors, depth, threads)
+            else:
+                dense = [hits.head(depth) for hits in rescored(self.searcher, vectors, dense)[1]]
             if every or (last and not self.after):
                 found[f"feedback{suffix}"] = dense
         if self.after:
             found["after"] = self.interpolate_with(first, vectors, dense, rule, k)
         return found
 
-    def refine(
-        self, queries: Sequence[str], vectors: np.ndarray, feedback: Sequence[Hits]
-    ) -> np.ndarray:
+    @property
+    def search_again(self) -> bool:
+        """Whether refined vectors retrieve, or rank what was retrieved."""
+        return getattr(self.feedback, "search", True)
+
+    def _depth(self, k: int) -> int:
+        """Return how many documents a round retrieves that another one follows."""
+        if not self.search_again:
+            return candidates(self.dense_hits, k)
+        if self.before:
+            # Few hits do not mean few feedback documents.
+            return self.dense_hits or max(k, self.feedback.depth)
+        return self.feedback.depth
+
+    def refine(self, queries: Sequence[str], vectors: Any, feedback: Sequence[Hits]) -> Any:
         """Refine query vectors from the top documents of ranked lists.
 
         Parameters
         ----------
         queries : sequence of str
-        vectors : ndarray of float32, shape (q, dimension)
+        vectors : ndarray of float32, shape (q, dimension), or QueryTokens
         feedback : sequence of Hits, length q
 
         Returns
         -------
-        ndarray of float32, shape (q, dimension)
+        ndarray of float32, shape (q, dimension), or QueryTokens
         """
         feedback = [hits.head(self.feedback.depth) for hits in self.searcher.with_vectors(feedback)]
         asked = [i for i, hits in enumerate(feedback) if len(hits)]
         answer = None
         if asked:
-            answer = self.feedback.refine(
+            answer = getattr(self.feedback, self.method)(
                 [queries[i] for i in asked],
                 vectors[asked],
                 [feedback[i] for i in asked],
@@ -182,3 +197,28 @@ class FeedbackSearcher(RefiningSearcher):
                 *(() if self.texts is None else (self.texts,)),
             )
         return self.with_answer(vectors, asked, answer)
+
+
+def method_for(dense: VectorSearcher, feedback: Any) -> str:
+    """Return the name of the method that refines the vectors of a searcher's queries.
+
+    Raises
+    ------
+    InputError
+        If the feedback method is for queries of another kind.
+    """
+    kinds = {"refine": "one vector", "refine_tokens": "a vector for each token"}
+    wanted = "refine_tokens" if isinstance(dense, MultiVectorSearcher) else "refine"
+    if callable(getattr(feedback, wanted, None)):
+        return wanted
+    name = type(feedback).__name__
+    other = next((own for own in kinds if callable(getattr(feedback, own, None))), None)
+    if other is None:
+        raise InputError(
+            f"{name} does not refine query vectors ({wanted}); for the tokens of sparse queries "
+            "there is TermFeedbackSearcher, for methods with a guide GuidedSearcher"
+        )
+    raise InputError(
+        f"{name} refines queries of {kinds[other]} ({other}), but those of "
+        f"{type(dense).__name__} have {kinds[wanted]}; choose another method or another index"
+    )

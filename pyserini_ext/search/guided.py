@@ -1,4 +1,4 @@
-"""Dense retrieval with feedback from the scores of a second searcher, the guide."""
+"""Retrieval by vectors with feedback from the scores of a second searcher, the guide."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pyserini_ext.search.dense import DenseSearcher
 from pyserini_ext.search.refining import RefiningSearcher
 from pyserini_ext.search.rescoring import candidates
 from pyserini_ext.search.staged import FirstRound, Scorer, complete
+from pyserini_ext.search.vector_searcher import VectorSearcher
 
 STEP = 1e-5
 """By how much the rest of a list stays behind a reordered pool: more than a run file rounds off."""
@@ -26,11 +27,12 @@ class GuidedSearcher(RefiningSearcher):
 
     Parameters
     ----------
-    dense : DenseSearcher
+    dense : DenseSearcher or MultiVectorSearcher
     feedback : object
         A method such as :class:`~pyserini_ext.feedback.gqr.GQR`: ``depth`` and
         ``refine_guided(queries, vectors, pools, guide, store)``; where it has them, ``search``
-        (default: True) and ``missing`` (default: ``rescore``) as described there.
+        (default: True) and ``missing`` (default: ``rescore``) as described there, and
+        ``takes_tokens`` (default: False), whether the vectors may be QueryTokens.
     guide : Searcher
         Any: BM25, an impact index, another dense searcher. One that cannot score given documents
         needs a method with another policy for missing scores.
@@ -68,7 +70,7 @@ class GuidedSearcher(RefiningSearcher):
 
     def __init__(
         self,
-        dense: DenseSearcher,
+        dense: VectorSearcher,
         feedback: Any,
         guide: Searcher,
         interpolate: str | None = None,
@@ -104,11 +106,17 @@ class GuidedSearcher(RefiningSearcher):
                 f"{type(guide).__name__} cannot score given documents, which the pool needs; say "
                 "missing='minimum' or 'zero' (--prf-arg missing=minimum)"
             )
-        stored = dense.store.stored
-        if stored is not None and stored.dtype == "binary":
+        if isinstance(dense, DenseSearcher):
+            stored = dense.store.stored
+            if stored is not None and stored.dtype == "binary":
+                raise InputError(
+                    f"{dense.store.path or 'the store'} has the signs of vectors only, and their "
+                    "scores have no gradient; give an index of whole vectors"
+                )
+        elif not getattr(feedback, "takes_tokens", False):
             raise InputError(
-                f"{dense.store.path or 'the store'} has the signs of vectors only, and their "
-                "scores have no gradient; give an index of whole vectors"
+                f"{type(feedback).__name__} refines queries of one vector, but those of "
+                f"{type(dense).__name__} have a vector for each token; choose another index"
             )
         self.guide = guide
 
@@ -168,16 +176,16 @@ class GuidedSearcher(RefiningSearcher):
     def refine(
         self,
         queries: Sequence[str],
-        vectors: np.ndarray,
+        vectors: Any,
         pools: Sequence[Hits],
         guide: Sequence[np.ndarray],
-    ) -> np.ndarray:
+    ) -> Any:
         """Refine query vectors from pools that both sides have scored.
 
         Parameters
         ----------
         queries : sequence of str
-        vectors : ndarray of float32, shape (q, dimension)
+        vectors : ndarray of float32, shape (q, dimension), or QueryTokens
         pools : sequence of Hits, length q
             With the dense scores; a query with an empty pool keeps its vector.
         guide : sequence of ndarray of float32, length q
@@ -185,7 +193,7 @@ class GuidedSearcher(RefiningSearcher):
 
         Returns
         -------
-        ndarray of float32, shape (q, dimension)
+        ndarray of float32, shape (q, dimension), or QueryTokens
         """
         asked = [i for i, hits in enumerate(pools) if len(hits)]
         answer = None
@@ -233,7 +241,7 @@ class GuidedSearcher(RefiningSearcher):
         ]
 
     def _reordered(
-        self, vectors: np.ndarray, pools: Sequence[Hits], source: Sequence[Hits], k: int
+        self, vectors: Any, pools: Sequence[Hits], source: Sequence[Hits], k: int
     ) -> list[Hits]:
         scores = self.searcher.score_vectors(vectors, [hits.docids.tolist() for hits in pools])
         ordered = []

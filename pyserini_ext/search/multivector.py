@@ -1,56 +1,66 @@
-"""Late interaction: exact MaxSim over a multi-vector store, or over the candidates of others."""
+"""Late interaction: exact MaxSim over a multi-vector store, or over candidates of encodings."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pyserini_ext.errors import InputError
-from pyserini_ext.hits import Docids, Hits
+from pyserini_ext.hits import Docids, Hits, as_docids
 from pyserini_ext.index.muvera import read_muvera
 from pyserini_ext.index.open import open_vectors
 from pyserini_ext.index.tokens import TokenStore
 from pyserini_ext.index.vectors import hits_of
 from pyserini_ext.index.writer import STATE
 from pyserini_ext.rescore.backend import Backend
+from pyserini_ext.rescore.maxsim import rounded
 from pyserini_ext.rescore.maxsim_scoring import score_maxsim, search_maxsim
+from pyserini_ext.rescore.query_tokens import QueryTokens
 from pyserini_ext.rescore.rows import listed
 from pyserini_ext.rescore.scoring import make_backend
 from pyserini_ext.run import Run
-from pyserini_ext.search.base import Searcher, check_batch
+from pyserini_ext.search.vector_searcher import VectorSearcher
 
 DEPTH = 1000
 """Candidates that are scored by default."""
 
+MISSING = ("error", "skip")
+"""What to do about a document that the store does not have."""
+
 OF_QUERIES = ("checkpoint", "device", "dtype", "normalise")
 """What the encoder of the documents was given that concerns queries too."""
 
+BLOCK = 1 << 16
+"""Token vectors read at a time to find the longest."""
 
-class MultiVectorSearcher(Searcher):
-    """Ranks documents by MaxSim: all of them, or candidates that something cheaper found.
+
+class MultiVectorSearcher(VectorSearcher):
+    """Ranks documents by MaxSim: all of them, or candidates that their encodings found.
+
+    To score what another searcher found there is
+    :class:`~pyserini_ext.search.rescoring.RescoringSearcher`.
 
     Parameters
     ----------
     index : str, Path or TokenStore
         A multi-vector store (``python -m pyserini_ext.encode --to multivector``).
     encoder : str or object, optional
-        A checkpoint, a preset's name, or an object with ``encode_queries(queries) -> (vectors,
-        mask)``. By default the one that the store was made with. Loaded at the first query.
+        A checkpoint, a preset's name, or an object with ``encode_queries(queries) ->
+        QueryTokens``. By default the one that the store was made with. Loaded at the first query.
     candidates : str or Path, optional
         Encodings of ``python -m pyserini_ext.index.muvera``, made from the same store.
-    first_stage : str or Searcher, optional
-        Another searcher whose documents are scored: a registered name, with `first_index`.
-    first_index : str or Path, optional
-        The index of `first_stage`.
     depth : int, optional
-        Candidates of either; by default 1000, or the hits asked for if those are more.
+        Candidates by them; by default 1000, or the hits asked for if those are more.
     average : bool
         Divide scores by the number of the query's tokens, which makes them comparable between
         queries.
+    missing_vector : {"error", "skip"}
+        What to do when a document is to be scored that is not in the store.
     backend : {"auto", "cuda", "numba", "numpy"} or Backend
         What computes MaxSim.
     encoder_options : mapping, optional
@@ -73,19 +83,25 @@ class MultiVectorSearcher(Searcher):
         encoder: Any = None,
         *,
         candidates: str | Path | None = None,
-        first_stage: str | Searcher | None = None,
-        first_index: str | Path | None = None,
         depth: int | None = None,
         average: bool = False,
+        missing_vector: str = "error",
         backend: str | Backend = "auto",
         encoder_options: Mapping[str, Any] | None = None,
     ) -> None:
-        _check(candidates, first_stage, first_index, depth)
+        if depth is not None and depth < 1:
+            raise InputError(f"depth is {depth}; it must be at least 1")
+        if depth is not None and candidates is None:
+            raise InputError("depth is about candidates; without them all documents are scored")
+        if missing_vector not in MISSING:
+            raise InputError(
+                f"missing_vector={missing_vector!r}; for documents of many vectors choose one of "
+                f"{', '.join(MISSING)}"
+            )
         self.store = index if isinstance(index, TokenStore) else TokenStore(index)
-        self.depth, self.average = depth, average
-        if isinstance(backend, str):
-            make_backend(backend)
-        self._backend, self._workers = backend, dict[int, Backend]()
+        self.depth, self.average, self.missing_vector = depth, average, missing_vector
+        self.backend = make_backend(backend) if isinstance(backend, str) else backend
+        self._named, self._workers = isinstance(backend, str), dict[int, Backend]()
         self._encoder, self._encoder_options = encoder, dict(encoder_options or {})
         self._encodings: Any = None
         if candidates is not None:
@@ -96,11 +112,11 @@ class MultiVectorSearcher(Searcher):
                     "them again with python -m pyserini_ext.index.muvera"
                 )
             self._encodings = open_vectors(candidates)
-        if isinstance(first_stage, str):
-            from pyserini_ext.plugins import create
 
-            first_stage = create("searcher", first_stage, index=first_index)
-        self.first_stage: Any = first_stage
+    @property
+    def metric(self) -> str:
+        """The inner product: of a query token and the document token that is nearest to it."""
+        return "ip"
 
     @property
     def encoder(self) -> Any:
@@ -114,45 +130,23 @@ class MultiVectorSearcher(Searcher):
             self._encoder = make_multivector_encoder(self._encoder, **self._encoder_options)
         return self._encoder
 
-    def encode(self, queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, queries: Sequence[str]) -> QueryTokens:
         """Encode queries.
 
         Returns
         -------
-        ndarray of float32, shape (q, t, dimension)
-        ndarray of bool, shape (q, t)
-            False where a query has fewer tokens.
+        QueryTokens
         """
-        found = self.encoder.encode_queries(list(queries))
-        vectors, mask = found.vectors, found.mask
-        return vectors, mask
+        return self.encoder.encode_queries(list(queries))
 
-    def batch_search(
-        self, queries: Sequence[str], qids: Sequence[str], k: int = 10, threads: int = 1
-    ) -> Run:
-        """Search for a batch of queries (see :meth:`Searcher.batch_search`)."""
-        check_batch(queries, qids, k, threads)
-        depth = self.depth or max(DEPTH, k)
-        vectors, mask = self.encode(queries)
-        if self.first_stage is not None:
-            found = self.first_stage.batch_search(queries, qids, depth, threads)
-            return self.rescore_tokens(vectors, mask, qids, found, k, threads)
-        return self.search_tokens(vectors, mask, qids, k, threads)
-
-    def search_tokens(
-        self,
-        vectors: np.ndarray,
-        mask: np.ndarray,
-        qids: Sequence[str],
-        k: int = 10,
-        threads: int = 1,
+    def search_vectors(
+        self, vectors: QueryTokens, qids: Sequence[str], k: int = 10, threads: int = 1
     ) -> Run:
         """Search with the token vectors of queries: everything, or what the encodings find.
 
         Parameters
         ----------
-        vectors : ndarray of float32, shape (q, t, dimension)
-        mask : ndarray of bool, shape (q, t)
+        vectors : QueryTokens
         qids : sequence of str, length q
         k, threads : int
 
@@ -162,25 +156,27 @@ class MultiVectorSearcher(Searcher):
             Documents without a token are in no list.
         """
         if self._encodings is not None:
-            depth = self.depth or max(DEPTH, k)
-            found = Run(zip(qids, self.candidates(vectors, mask, depth, threads), strict=True))
-            return self.rescore_tokens(vectors, mask, qids, found, k, threads)
+            lists = self.candidates(vectors, self.depth or max(DEPTH, k), threads)
+            found = self._scored(vectors, [hits.docids for hits in lists], self._worker(threads))
+            best = [
+                Hits(hits.docids[~np.isnan(own)], own[~np.isnan(own)]).head(k)
+                for hits, own in zip(lists, found, strict=True)
+            ]
+            return Run(zip(qids, best, strict=True))
         scores, rows = search_maxsim(
-            vectors, self.store.documents, k, mask, backend=self._worker(threads)
+            vectors.vectors, self.store.documents, k, vectors.mask, backend=self._worker(threads)
         )
-        scores = self._averaged(scores, mask)
+        if self.average:
+            scores = scores / np.maximum(vectors.lengths, 1).astype(np.float32)[:, None]
         return Run(zip(qids, hits_of(self.store.docids, scores, rows), strict=True))
 
-    def candidates(
-        self, vectors: np.ndarray, mask: np.ndarray, depth: int, threads: int = 1
-    ) -> list[Hits]:
+    def candidates(self, vectors: QueryTokens, depth: int, threads: int = 1) -> list[Hits]:
         """Return the first documents by their fixed-dimensional encodings.
 
         Parameters
         ----------
-        vectors, mask, threads
-            As for :meth:`search_tokens`.
-        depth : int
+        vectors : QueryTokens
+        depth, threads : int
 
         Returns
         -------
@@ -189,118 +185,105 @@ class MultiVectorSearcher(Searcher):
         """
         if self._encodings is None:
             raise InputError("this searcher has no encodings; give candidates=")
-        offsets = np.concatenate(([0], np.cumsum(mask.sum(axis=1)))).astype(np.int64)
-        return self._encodings.search(self._muvera.queries(vectors[mask], offsets), depth, threads)
+        return self._encodings.search(self._muvera.queries(*vectors.packed()), depth, threads)
 
-    def rescore_tokens(
-        self,
-        vectors: np.ndarray,
-        mask: np.ndarray,
-        qids: Sequence[str],
-        found: Mapping[str, Hits],
-        k: int = 10,
-        threads: int = 1,
-    ) -> Run:
-        """Rank the documents of a run by MaxSim.
-
-        Parameters
-        ----------
-        vectors, mask, qids, k, threads
-            As for :meth:`search_tokens`.
-        found : mapping of str to Hits
-
-        Returns
-        -------
-        Run
-
-        Raises
-        ------
-        InputError
-            If a document is not in the store.
-        """
-        lists = [found[qid].docids for qid in qids]
-        scores = self.score_tokens(vectors, mask, lists, threads)
-        hits = []
-        for docids, own in zip(lists, scores, strict=True):
-            seen = own > -np.inf
-            hits.append(Hits(docids[seen], own[seen]).head(k))
-        return Run(zip(qids, hits, strict=True))
-
-    def score(
-        self, queries: Sequence[str], docids: Sequence[Sequence[str]], threads: int = 1
-    ) -> list[np.ndarray]:
-        """Score given documents exactly (see :meth:`Searcher.score`).
-
-        Minus infinity for a document without a token.
-        """
-        return self.score_tokens(*self.encode(queries), docids, threads)
-
-    def score_tokens(
-        self,
-        vectors: np.ndarray,
-        mask: np.ndarray,
-        docids: Sequence[Docids],
-        threads: int = 1,
+    def score_vectors(
+        self, vectors: QueryTokens, docids: Sequence[Sequence[str]]
     ) -> list[np.ndarray]:
         """Score given documents for the token vectors of queries.
 
         Parameters
         ----------
-        vectors, mask, threads
-            As for :meth:`search_tokens`.
+        vectors : QueryTokens
         docids : sequence of sequence of str, length q
 
         Returns
         -------
         list of ndarray of float32
+            NaN for a document without a token, and for one that is not in the store under
+            ``missing_vector="skip"``: there is no score, and none is invented.
         """
-        if len(vectors) != len(docids):
-            raise InputError(f"{len(vectors)} queries but {len(docids)} lists of documents")
-        rows = [self.store.rows(own) for own in docids]
-        for own, numbers in zip(docids, rows, strict=True):
-            if (numbers < 0).any():
-                raise InputError(
-                    f"document {own[int((numbers < 0).argmax())]!r} is not in {self.store.path}: "
-                    "the two indexes do not hold the same collection; rebuild one"
-                )
-        candidates = listed(rows)
-        scores = score_maxsim(
-            vectors, candidates, self.store.documents, mask, backend=self._worker(threads)
-        )
-        parts = np.split(scores, candidates.offsets[1:-1]) if len(rows) else []
-        return [
-            self._averaged(own[None], mask[i : i + 1])[0].astype(np.float32)
-            for i, own in enumerate(parts)
-        ]
+        return self._scored(vectors, docids, self.backend)
+
+    def with_vectors(self, hits: Sequence[Hits]) -> list[Hits]:
+        """Return the lists without documents that have no token."""
+        lengths = np.append(np.diff(self.store.documents.offsets), 0)
+        return [own[lengths[self._rows(own.docids)] > 0] for own in hits]
+
+    def tokens(self, docids: Docids) -> tuple[np.ndarray, np.ndarray]:
+        """Look the token vectors of documents up.
+
+        Returns
+        -------
+        ndarray of float32, shape (tokens, dimension)
+        ndarray of int64, shape (n + 1,)
+            Where each document begins; one that has no token is empty.
+        """
+        rows = self._rows(docids)
+        held = rows >= 0
+        vectors, bounds = self.store.tokens(rows[held])
+        lengths: np.ndarray = np.zeros(len(rows), dtype=np.int64)
+        lengths[held] = np.diff(bounds)
+        return vectors, np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+
+    def greatest_scores(self, vectors: QueryTokens) -> np.ndarray:
+        """Return a score that no document exceeds, for each query: ndarray of float64, (q,)."""
+        lengths = np.linalg.norm(rounded(vectors.vectors).astype(np.float64), axis=2)
+        most = np.where(vectors.mask, lengths, 0).sum(axis=1) * self._longest
+        if self.average:
+            most /= np.maximum(vectors.lengths, 1)
+        sums = vectors.vectors.shape[1] + vectors.vectors.shape[2]
+        return most * (1 + sums * float(np.finfo(np.float32).eps))
+
+    @cached_property
+    def _longest(self) -> float:
+        """Length of the longest stored token vector."""
+        data, longest = self.store.documents.rows.data, 0.0
+        for start in range(0, len(data), BLOCK):
+            block = data[start : start + BLOCK].astype(np.float64)
+            longest = max(longest, float(np.linalg.norm(block, axis=1).max()))
+        return longest
 
     def close(self) -> None:
-        """Close the first stage and the encodings."""
-        for each in (self.first_stage, self._encodings):
-            if each is not None:
-                each.close()
+        """Close the encodings."""
+        if self._encodings is not None:
+            self._encodings.close()
 
-    def _averaged(self, scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        if not self.average:
-            return scores
-        return scores / np.maximum(mask.sum(axis=1), 1).astype(np.float32)[:, None]
+    def _scored(
+        self, vectors: QueryTokens, docids: Sequence[Docids], worker: Backend
+    ) -> list[np.ndarray]:
+        if len(vectors) != len(docids):
+            raise InputError(f"{len(vectors)} queries but {len(docids)} lists of documents")
+        rows = [self._rows(as_docids(own)) for own in docids]
+        held = [own >= 0 for own in rows]
+        wanted = listed([own[have] for own, have in zip(rows, held, strict=True)])
+        scores = score_maxsim(
+            vectors.vectors, wanted, self.store.documents, vectors.mask, backend=worker
+        )
+        scores[scores == -np.inf] = np.nan
+        found = []
+        for i, have in enumerate(held):
+            own: np.ndarray = np.full(len(have), np.nan, dtype=np.float32)
+            own[have] = scores[wanted.offsets[i] : wanted.offsets[i + 1]]
+            found.append(own / np.float32(max(1, vectors.lengths[i])) if self.average else own)
+        return found
+
+    def _rows(self, docids: Docids) -> np.ndarray:
+        rows = self.store.rows(docids)
+        if self.missing_vector == "error" and (rows < 0).any():
+            raise InputError(
+                f"document {docids[int((rows < 0).argmax())]!r} is not in {self.store.path}: "
+                "the two indexes do not hold the same collection; rebuild one, or choose skip for "
+                "missing vectors"
+            )
+        return rows
 
     def _worker(self, threads: int) -> Backend:
-        if isinstance(self._backend, Backend):
-            return self._backend
+        if not self._named:
+            return self.backend
         if threads not in self._workers:
-            self._workers[threads] = make_backend(self._backend, threads=threads)
+            self._workers[threads] = make_backend(self.backend.name, threads=threads)
         return self._workers[threads]
-
-
-def _check(candidates: Any, first_stage: Any, first_index: Any, depth: int | None) -> None:
-    if depth is not None and depth < 1:
-        raise InputError(f"depth is {depth}; it must be at least 1")
-    if candidates is not None and first_stage is not None:
-        raise InputError("candidates and first_stage both say what is scored; leave one out")
-    if depth is not None and candidates is None and first_stage is None:
-        raise InputError("depth is about candidates or first_stage; without them all are scored")
-    if isinstance(first_stage, str) != (first_index is not None):
-        raise InputError("first_stage (a searcher's name) and first_index belong together")
 
 
 def _recorded(path: Path) -> tuple[str, dict[str, Any]]:

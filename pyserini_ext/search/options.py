@@ -40,6 +40,10 @@ examples:
   python -m pyserini_ext.search --sparse-index npl.lucene --rescore-store npl.vectors \\
       --encoder minilm --interpolate --alpha 0.3 --topics npl.tsv --output rescored.txt
 
+  # late interaction over a multi-vector store, with ColBERT-PRF feedback
+  python -m pyserini_ext.search --index npl.tokens --prf colbert-prf --topics npl.tsv \
+      --output colbert-prf.txt
+
 python -m pyserini_ext plugins lists the encoders, feedback methods and searchers to choose from.
 Each run comes with a JSON of the same name that says how to make it again.
 """
@@ -67,8 +71,16 @@ def make_parser() -> argparse.ArgumentParser:
     add("--quiet", action="store_true", help="no progress bar")
 
     dense = parser.add_argument_group("dense retrieval").add_argument
-    dense("--index", metavar="FOLDER", help="FAISS, Lucene HNSW or flat index, or vector store")
-    dense("--encoder", metavar="NAME", help="plugin, checkpoint folder or hub name")
+    dense(
+        "--index",
+        metavar="FOLDER",
+        help="FAISS, Lucene HNSW or flat index, vector store or multi-vector store",
+    )
+    dense(
+        "--encoder",
+        metavar="NAME",
+        help="plugin, checkpoint folder or hub name (default: what a multi-vector store names)",
+    )
     dense("--device", help="where queries are encoded (default: cpu) and documents rescored")
     dense("--pooling", choices=("cls", "mean", "last"), help="for checkpoints without a preset")
     dense("--l2-norm", action="store_true", default=None, help="normalise query vectors")
@@ -77,6 +89,12 @@ def make_parser() -> argparse.ArgumentParser:
     dense("--encoder-arg", action="append", metavar="NAME=VALUE", help="any option of the encoder")
     dense("--ef-search", type=int, help="breadth of an HNSW search")
     dense("--nprobe", type=int, help="lists visited in a FAISS IVF index")
+    dense(
+        "--index-arg",
+        action="append",
+        metavar="NAME=VALUE",
+        help="multi-vector store: candidates=FOLDER (of index.muvera), depth=N, average=true",
+    )
     dense("--missing-vector", choices=MISSING, help="document without vector (default: error)")
 
     sparse = parser.add_argument_group("sparse retrieval").add_argument
@@ -102,7 +120,8 @@ def make_parser() -> argparse.ArgumentParser:
     rescore(
         "--rescore-store",
         metavar="FOLDER",
-        help="vectors that score what the sparse side found; takes the place of --index",
+        help="vectors (a multi-vector store, too) that score what the sparse side found; takes the "
+        "place of --index",
     )
     rescore("--rescore-backend", choices=("auto", *BACKENDS), help="default: auto, the fastest")
     rescore(
@@ -136,7 +155,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--prf-method",
         dest="prf",
         metavar="NAME",
-        help="avg, rocchio, ance-prf, …",
+        help="avg, rocchio, ance-prf, gqr, colbert-prf, rm3, …",
     )
     prf("--prf-depth", type=int, help="feedback documents (default: the method's own)")
     prf("--prf-iterations", type=int, help="rounds (default: 1)")

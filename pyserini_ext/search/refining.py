@@ -10,10 +10,12 @@ import numpy as np
 from pyserini_ext.errors import InputError
 from pyserini_ext.fusion.interpolation import Interpolation
 from pyserini_ext.hits import Hits
+from pyserini_ext.rescore.query_tokens import QueryTokens
 from pyserini_ext.search.base import Searcher
-from pyserini_ext.search.dense import DenseSearcher
+from pyserini_ext.search.multivector import MultiVectorSearcher
 from pyserini_ext.search.rescoring import rescored
 from pyserini_ext.search.staged import FirstRound, StagedSearcher, rule_of
+from pyserini_ext.search.vector_searcher import VectorSearcher
 
 WHEN = ("before", "after", "both")
 """When the sparse side is interpolated: before the vectors are refined, after it, or both."""
@@ -24,7 +26,7 @@ class RefiningSearcher(StagedSearcher):
 
     Parameters
     ----------
-    dense : DenseSearcher
+    dense : VectorSearcher
     feedback : object
         The method; the subclass says what it must have.
     sparse : Searcher or None
@@ -45,7 +47,7 @@ class RefiningSearcher(StagedSearcher):
 
     def __init__(
         self,
-        dense: DenseSearcher,
+        dense: VectorSearcher,
         feedback: Any,
         sparse: Searcher | None,
         interpolate: str | None,
@@ -61,17 +63,21 @@ class RefiningSearcher(StagedSearcher):
             raise InputError(f"interpolate={interpolate!r}; choose one of {', '.join(WHEN)}")
         if interpolate is None and (rule is not None or alpha is not None):
             raise InputError("rule or alpha was given without interpolate; it would be ignored")
-        if not isinstance(dense, DenseSearcher):
+        if not isinstance(dense, VectorSearcher):
             raise InputError(
                 f"feedback refines query vectors, which {type(dense).__name__} has not; "
-                "give a DenseSearcher"
+                "give a DenseSearcher or a MultiVectorSearcher"
+            )
+        if renormalise and isinstance(dense, MultiVectorSearcher):
+            raise InputError(
+                "renormalise is about queries of one vector; a token's length is its weight"
             )
         self.searcher, self.feedback = dense, feedback
         self.before = interpolate in ("before", "both")
         self.after = interpolate in ("after", "both")
         self.renormalise, self.rescore = renormalise, rescore
 
-    def retrieve(self, first: FirstRound, vectors: np.ndarray, k: int, threads: int) -> list[Hits]:
+    def retrieve(self, first: FirstRound, vectors: Any, k: int, threads: int) -> list[Hits]:
         """Return the best `k` documents of each query vector: from the store, or rescored."""
         if self.rescore:
             assert first.sparse is not None
@@ -81,7 +87,7 @@ class RefiningSearcher(StagedSearcher):
     def interpolate_with(
         self,
         first: FirstRound,
-        vectors: np.ndarray,
+        vectors: Any,
         dense: list[Hits],
         rule: Interpolation,
         k: int,
@@ -93,7 +99,7 @@ class RefiningSearcher(StagedSearcher):
 
         return self.interpolate(first, dense, score, rule, k)
 
-    def with_answer(self, vectors: np.ndarray, asked: list[int], answer: Any) -> np.ndarray:
+    def with_answer(self, vectors: Any, asked: list[int], answer: Any) -> Any:
         """Return `vectors` with those that were asked for replaced by a method's answer.
 
         Raises
@@ -101,6 +107,10 @@ class RefiningSearcher(StagedSearcher):
         InputError
             If it is not what a method must return; the method is named.
         """
+        if isinstance(vectors, QueryTokens):
+            if not asked:
+                return vectors
+            return vectors.replaced(asked, _checked_tokens(self.feedback, answer, vectors[asked]))
         refined = np.array(vectors, dtype=np.float32)
         if asked:
             refined[asked] = _checked(self.feedback, answer, vectors[asked].shape)
@@ -116,6 +126,21 @@ def _checked(feedback: Any, answer: Any, shape: tuple[int, ...]) -> np.ndarray:
             f"feedback method {name} returned vectors of shape {answer.shape}, not {shape}"
         )
     if not np.isfinite(answer).all():
+        raise InputError(f"feedback method {name} returned a vector that is not finite")
+    return answer
+
+
+def _checked_tokens(feedback: Any, answer: Any, tokens: QueryTokens) -> QueryTokens:
+    """Refuse what a feedback method on tokens must not return, naming the method."""
+    name, dimension = type(feedback).__name__, tokens.vectors.shape[2]
+    if not isinstance(answer, QueryTokens):
+        raise InputError(f"feedback method {name} returned {type(answer).__name__}, no QueryTokens")
+    if len(answer) != len(tokens) or answer.vectors.shape[2] != dimension:
+        raise InputError(
+            f"feedback method {name} returned {len(answer)} queries of dimension "
+            f"{answer.vectors.shape[2]}, not {len(tokens)} of {dimension}"
+        )
+    if not np.isfinite(answer.vectors[answer.mask]).all():
         raise InputError(f"feedback method {name} returned a vector that is not finite")
     return answer
 

@@ -15,19 +15,17 @@ from pyserini_ext.hits import Hits
 from pyserini_ext.run import Run
 from pyserini_ext.search.base import Searcher, check_batch
 from pyserini_ext.search.dense import DenseSearcher
-from pyserini_ext.search.early_stop import greatest_scores, interpolate_early
+from pyserini_ext.search.early_stop import interpolate_early
 from pyserini_ext.search.lucene import LuceneIndexSearcher
 from pyserini_ext.search.rows import RowRescorer, works_by_rows
 from pyserini_ext.search.staged import FirstRound, StagedSearcher, complete, rule_of
+from pyserini_ext.search.vector_searcher import VectorSearcher
 
 EARLY_STOP = ("bound", "estimate")
 """``bound`` gives the hits of scoring everything; ``estimate`` looks fewer up and may not."""
 
 DEPTH = 1000
 """Candidates that are scored by default."""
-
-BLOCK = 1 << 14
-"""Vectors read at a time to find the longest."""
 
 
 class RescoringSearcher(StagedSearcher):
@@ -40,8 +38,8 @@ class RescoringSearcher(StagedSearcher):
     ----------
     first_stage : Searcher
         E.g. a :class:`~pyserini_ext.search.sparse.BM25Searcher`.
-    dense : DenseSearcher
-        Encoder and vector store; a store of this package is read fastest.
+    dense : DenseSearcher or MultiVectorSearcher
+        Encoder and vectors; a store of this package is read fastest.
     rule : Interpolation, optional
         Without one (and without `alpha`) the dense score alone ranks the candidates.
     alpha : float, optional
@@ -71,17 +69,17 @@ class RescoringSearcher(StagedSearcher):
     def __init__(
         self,
         first_stage: Searcher,
-        dense: DenseSearcher,
+        dense: VectorSearcher,
         rule: Interpolation | None = None,
         *,
         alpha: float | None = None,
         depth: int | None = None,
         early_stop: str | None = None,
     ) -> None:
-        if not isinstance(dense, DenseSearcher):
+        if not isinstance(dense, VectorSearcher):
             raise InputError(
                 f"rescoring looks vectors up, which {type(dense).__name__} has not; give a "
-                "DenseSearcher"
+                "DenseSearcher or a MultiVectorSearcher"
             )
         if depth is not None and depth < 1:
             raise InputError(f"depth is {depth}; it must be at least 1")
@@ -106,9 +104,10 @@ class RescoringSearcher(StagedSearcher):
 
     @cached_property
     def _by_rows(self) -> RowRescorer | None:
-        if not isinstance(self.sparse, LuceneIndexSearcher):
+        dense = self.searcher
+        if not isinstance(self.sparse, LuceneIndexSearcher) or not isinstance(dense, DenseSearcher):
             return None
-        rescorer = RowRescorer(self.sparse, self.searcher)
+        rescorer = RowRescorer(self.sparse, dense)
         return rescorer if rescorer.complete else None
 
     def first_round(
@@ -151,20 +150,10 @@ class RescoringSearcher(StagedSearcher):
 
         most = None
         if self.early_stop == "bound":
-            most = greatest_scores(vectors, self.searcher.store.metric, self._longest)
+            most = self.searcher.greatest_scores(vectors)
         hits, looked_up = interpolate_early(first.sparse, rule, k, score, most)
         self.looked_up += looked_up
         return hits
-
-    @cached_property
-    def _longest(self) -> float:
-        """Length of the longest vector of the store."""
-        store = self.searcher.store
-        longest = 0.0
-        for start in range(0, len(store), BLOCK):
-            block = store.take(np.arange(start, min(start + BLOCK, len(store))))
-            longest = max(longest, float(np.linalg.norm(block.astype(np.float64), axis=1).max()))
-        return longest
 
 
 def candidates(depth: int | None, k: int) -> int:
@@ -173,14 +162,14 @@ def candidates(depth: int | None, k: int) -> int:
 
 
 def rescored(
-    dense: DenseSearcher, vectors: np.ndarray, lists: Sequence[Hits]
+    dense: VectorSearcher, vectors: Any, lists: Sequence[Hits]
 ) -> tuple[list[Hits], list[Hits]]:
     """Return the candidates as they were, and ranked by their dense scores.
 
     Parameters
     ----------
-    dense : DenseSearcher
-    vectors : ndarray of float32, shape (q, dimension)
+    dense : VectorSearcher
+    vectors : as ``dense.encode`` returns them
     lists : sequence of Hits, length q
         The candidates.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from pyserini_ext.fusion.interpolation import Interpolation
 from pyserini_ext.hits import Hits
 from pyserini_ext.run import Run
 from pyserini_ext.search.base import Searcher, check_batch
-from pyserini_ext.search.dense import DenseSearcher
+from pyserini_ext.search.vector_searcher import VectorSearcher
 
 Scorer = Callable[[Sequence[Sequence[str]]], list[np.ndarray]]
 """From the docids of each query of a batch to their scores."""
@@ -25,15 +26,15 @@ class FirstRound:
     Attributes
     ----------
     queries, qids : sequence of str
-    vectors : ndarray of float32, shape (q, dimension), or None
-        The encoded queries, where the dense side is a :class:`DenseSearcher`.
+    vectors : ndarray of float32, shape (q, dimension), QueryTokens or None
+        The encoded queries, where the dense side is a :class:`VectorSearcher`.
     dense, sparse : list of Hits or None
         The retrieved lists, ``None`` where a list was not needed.
     """
 
     queries: Sequence[str]
     qids: Sequence[str]
-    vectors: np.ndarray | None
+    vectors: Any
     dense: list[Hits] | None
     sparse: list[Hits] | None
 
@@ -187,7 +188,7 @@ class InterpolatedSearcher(StagedSearcher):
         """Retrieve both lists (see :meth:`StagedSearcher.first_round`)."""
         assert self.sparse is not None
         vectors, depth = None, self.dense_hits or k
-        if isinstance(self.dense, DenseSearcher):
+        if isinstance(self.dense, VectorSearcher):
             vectors = self.dense.encode(queries)
             dense = self.dense.search_vectors(vectors, qids, depth, threads)
         else:
@@ -203,7 +204,7 @@ class InterpolatedSearcher(StagedSearcher):
         assert first.sparse is not None
 
         def score(docids: Sequence[Sequence[str]]) -> list[np.ndarray]:
-            if first.vectors is not None and isinstance(self.dense, DenseSearcher):
+            if first.vectors is not None and isinstance(self.dense, VectorSearcher):
                 return self.dense.score_vectors(first.vectors, docids)
             return self.dense.score(first.queries, docids)
 

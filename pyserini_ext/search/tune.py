@@ -22,14 +22,14 @@ from pyserini_ext.plugins import create, load, read_options
 from pyserini_ext.provenance import beside, describe
 from pyserini_ext.run import RunWriter
 from pyserini_ext.search.__main__ import build
-from pyserini_ext.search.checks import (
-    check,
+from pyserini_ext.search.arguments import (
     existing,
     prf_options,
     refines_terms,
     rules,
     takes_guide,
 )
+from pyserini_ext.search.checks import check
 from pyserini_ext.search.feedback import FeedbackSearcher
 from pyserini_ext.search.guided import GuidedSearcher, check_guided
 from pyserini_ext.search.options import make_parser
