@@ -227,8 +227,8 @@ def _feedback(name: str, depth: int, pairs: Any) -> Any:
     method = plugins.create("feedback", name, **options)
     if not callable(getattr(method, "refine", None)):
         raise InputError(
-            f"feedback {name!r} does not refine dense query vectors; use it with "
-            "python -m pyserini_ext.search and a sparse index"
+            f"feedback {name!r} does not work on one vector and its hits alone (refine); use it "
+            "with python -m pyserini_ext.search"
         )
     if getattr(method, "requires_text", False):
         raise InputError(

@@ -11,12 +11,15 @@ import pytest
 
 from pyserini_ext.errors import InputError
 from pyserini_ext.feedback.vector import Average, Rocchio
+from pyserini_ext.index.tokens_writer import TokenWriter
 from pyserini_ext.rescore import cuda_plan, cuda_topk
 from pyserini_ext.rescore.cuda import CudaBackend
 from pyserini_ext.rescore.cuda_feedback import average_weights, rocchio_weights
 from pyserini_ext.rescore.cuda_rows import PAIR_BYTES
 from pyserini_ext.rescore.maxsim import TokenRows, maxsim
+from pyserini_ext.rescore.query_tokens import QueryTokens
 from pyserini_ext.rescore.rows import METRICS, Candidates, StoredRows
+from pyserini_ext.search.multivector import MultiVectorSearcher
 
 
 @pytest.fixture
@@ -259,3 +262,25 @@ def test_maxsim_hands_nan_on_where_it_is_looked_at(backend, rng):
     expected = maxsim(queries, candidates, documents, dtype=np.float64)
     assert np.isnan(expected).any()
     cases.assert_scores(found, expected, 1e-4)
+
+
+def test_late_interaction_through_its_searcher(device, backend, rng, tmp_path):
+    lengths = [3, 0, 8, 1, 5]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    with TokenWriter(tmp_path / "tokens", 16) as out:
+        vectors = rng.standard_normal((offsets[-1], 16)).astype(np.float32)
+        out.append_tokens([f"d{i}" for i in range(len(lengths))], vectors, offsets)
+    mask = np.array([[True, True, True], [True, False, False]])
+    queries = QueryTokens(rng.standard_normal((2, 3, 16)).astype(np.float32), mask)
+    late = MultiVectorSearcher(tmp_path / "tokens", backend=backend)
+    plain = MultiVectorSearcher(tmp_path / "tokens", backend="numpy")
+    asked = [["d0", "d1", "d4"], ["d2"]]
+    for found, expected in zip(
+        late.score_vectors(queries, asked), plain.score_vectors(queries, asked), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    runs = [each.search_vectors(queries, ["1", "2"], 3) for each in (late, plain)]
+    for qid in ("1", "2"):
+        assert runs[0][qid].docids.tolist() == runs[1][qid].docids.tolist()
+        np.testing.assert_allclose(runs[0][qid].scores, runs[1][qid].scores, rtol=1e-5)
+    assert set(device.launched) == {"maxsim_staged"}
