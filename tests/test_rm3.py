@@ -317,7 +317,7 @@ def test_options_of_two_kinds_are_refused(wrong, message):
 
 
 def test_dense_feedback_of_pyserini_and_of_python_refuses_it():
-    with pytest.raises(InputError, match="'rm3' does not refine dense query vectors"):
+    with pytest.raises(InputError, match="'rm3' does not work on one vector"):
         widen._feedback("rm3", 10, ())
 
 
