@@ -1,23 +1,25 @@
 """GQR: the query vector moved until its scores agree better with those of a second searcher.
 
 Uzan, Yehudai, Pony, Shnarch and Gera, "Guided Query Refinement: Multimodal Hybrid Retrieval with
-Test-Time Optimization", ICLR 2026 (arXiv 2510.05038, 2025), for single vectors. Held to the
-authors' ``paper-repro/query_optimizations.py`` (``optimize_queries_union``).
+Test-Time Optimization", ICLR 2026 (arXiv 2510.05038, 2025). Held to the authors'
+``paper-repro/query_optimizations.py`` (``optimize_queries_union``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol, cast, overload
 
 import numpy as np
 
 from pyserini_ext.errors import InputError
 from pyserini_ext.feedback.adam import adam
 from pyserini_ext.feedback.gqr_pools import Pools
+from pyserini_ext.feedback.gqr_tokens import TokenPool
 from pyserini_ext.feedback.vector import Vectors
-from pyserini_ext.hits import Hits
+from pyserini_ext.hits import Docids, Hits
+from pyserini_ext.rescore.query_tokens import QueryTokens
 from pyserini_ext.rescore.rows import METRICS
 
 TARGETS = ("frozen", "recomputed")
@@ -26,8 +28,17 @@ TARGETS = ("frozen", "recomputed")
 MISSING = ("rescore", "minimum", "zero")
 """What the guide says of a pool document that it did not retrieve."""
 
+
 BLOCK_BYTES = 4 << 20
 """Padded vectors that are worked on at a time: what caches hold."""
+
+
+class Tokens(Protocol):
+    """Looks the token vectors of documents up."""
+
+    def tokens(self, docids: Docids) -> tuple[np.ndarray, np.ndarray]:
+        """Return float32 (tokens, dimension), and where each document begins, int64 (n + 1,)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,9 @@ class GQR:
     ``m = (1 - alpha) p1 + alpha p2``, Adam minimises KL(m || p1) over the query vector z. Its
     gradient is ``sum over the pool of (p1 - m) d / temperature`` for inner products. z is not
     scaled back to the length it had.
+
+    A query of many vectors has a matrix z, and documents have the scores of
+    :class:`~pyserini_ext.feedback.gqr_tokens.TokenPool`. Tokens that are masked stay as they are.
 
     Parameters
     ----------
@@ -88,6 +102,9 @@ class GQR:
     }
     """What the authors tune over (``paper-repro/cfg.json``)."""
 
+    takes_tokens: ClassVar[bool] = True
+    """Queries may be QueryTokens."""
+
     depth: int = 10
     alpha: float = 0.5
     temperature: float = 1.0
@@ -117,6 +134,7 @@ class GQR:
                 shown = ", ".join(str(choice) for choice in choices)
                 raise InputError(f"{name} of gqr is {getattr(self, name)!r}; choose one of {shown}")
 
+    @overload
     def refine_guided(
         self,
         queries: Sequence[str] | None,
@@ -124,34 +142,57 @@ class GQR:
         pools: Sequence[Hits],
         guide: Sequence[np.ndarray],
         store: Vectors,
-    ) -> np.ndarray:
+    ) -> np.ndarray: ...
+
+    @overload
+    def refine_guided(
+        self,
+        queries: Sequence[str] | None,
+        vectors: QueryTokens,
+        pools: Sequence[Hits],
+        guide: Sequence[np.ndarray],
+        store: Tokens,
+    ) -> QueryTokens: ...
+
+    def refine_guided(
+        self,
+        queries: Sequence[str] | None,
+        vectors: np.ndarray | QueryTokens,
+        pools: Sequence[Hits],
+        guide: Sequence[np.ndarray],
+        store: Vectors | Tokens,
+    ) -> np.ndarray | QueryTokens:
         """Return the refined query vectors.
 
         Parameters
         ----------
         queries : sequence of str or None
             Not used.
-        vectors : ndarray of float32, shape (q, dimension)
+        vectors : ndarray of float32, shape (q, dimension), or QueryTokens
         pools : sequence of Hits, length q
             A query with an empty pool keeps its vector.
         guide : sequence of ndarray of float, length q
             The guide's score of each document of the pool, in its order.
-        store : object with ``vectors(docids)``
+        store : object with ``vectors(docids)``, or ``tokens(docids)`` for QueryTokens
             And ``metric`` (``ip``, ``cosine``, ``l2``), where it is not the inner product.
 
         Returns
         -------
-        ndarray of float32, shape (q, dimension)
+        ndarray of float32, shape (q, dimension), or QueryTokens, as given
             Computed in float64, because Adam divides by the size of the gradient, be it rounding.
         """
         metric = getattr(store, "metric", "ip")
         if metric not in METRICS:
             raise InputError(f"gqr has no gradient for the metric {metric!r} of this index")
+        if isinstance(vectors, QueryTokens):
+            return self._refined_tokens(vectors, pools, guide, cast(Tokens, store))
         refined = np.array(vectors, dtype=np.float32)
         asked = [row for row, hits in enumerate(pools) if len(hits)]
         if not asked or not self.steps:
             return refined
-        documents = store.vectors(np.concatenate([pools[row].docids for row in asked]))
+        documents = cast(Vectors, store).vectors(
+            np.concatenate([pools[row].docids for row in asked])
+        )
         ends = np.cumsum([len(pools[row]) for row in asked])
         each = np.split(documents, ends[:-1])
         largest = max(map(len, each))
@@ -165,31 +206,49 @@ class GQR:
             )
         return refined
 
-    def optimise(self, queries: np.ndarray, pools: Pools, guide: np.ndarray) -> np.ndarray:
+    def _refined_tokens(
+        self,
+        tokens: QueryTokens,
+        pools: Sequence[Hits],
+        guide: Sequence[np.ndarray],
+        store: Tokens,
+    ) -> QueryTokens:
+        # One query at a time: its pool alone fills the caches.
+        vectors = np.array(tokens.vectors, dtype=np.float32)
+        for row, hits in enumerate(pools):
+            own = tokens.mask[row]
+            if not (self.steps and len(hits) and own.any()):
+                continue
+            pool = TokenPool(*store.tokens(hits.docids))
+            if pool.present.any():
+                z = vectors[row, own].astype(np.float64)
+                vectors[row, own] = self.optimise(z[None], pool, pool.padded([guide[row]]))[0]
+        return QueryTokens(vectors, tokens.mask)
+
+    def optimise(
+        self, queries: np.ndarray, pools: Pools | TokenPool, guide: np.ndarray
+    ) -> np.ndarray:
         """Move query vectors towards agreement with the guide.
 
         Parameters
         ----------
-        queries : ndarray of float64, shape (q, dimension)
-        pools : Pools
+        queries : ndarray of float64, shape (q, dimension), or (1, t, dimension) for a TokenPool
+        pools : Pools or TokenPool
         guide : ndarray of float64, shape (q, p)
             Scores, laid out as the pools are.
 
         Returns
         -------
-        ndarray of float64, shape (q, dimension)
+        ndarray of float64, of the shape of `queries`
         """
         assert self.guide_temperature is not None
         guided = self.alpha * pools.softmax(guide, self.guide_temperature)
-
-        def own(z: np.ndarray) -> np.ndarray:
-            return pools.softmax(pools.scores(z), self.temperature)
-
-        first = own(queries)
+        first = pools.softmax(pools.scores(queries)[0], self.temperature)
 
         def gradient(z: np.ndarray) -> np.ndarray:
-            p = own(z)
+            scores, pull = pools.scores(z)
+            p = pools.softmax(scores, self.temperature)
             target = (1 - self.alpha) * (first if self.target == "frozen" else p) + guided
-            return pools.gradient(z, (p - target) / self.temperature)
+            return pull((p - target) / self.temperature)
 
         return adam(queries, gradient, lr=self.lr, steps=self.steps)

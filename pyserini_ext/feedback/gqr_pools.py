@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+Pull = Callable[[np.ndarray], np.ndarray]
+"""From a weight for each score, float64 (q, p), to the gradient of the weighted sum of the scores
+at the queries that were scored, in their shape. A weight is 0 where no document is."""
 
-class Pools:
+
+class Distributions:
+    """What pools of vectors and of token vectors share.
+
+    Attributes
+    ----------
+    present : ndarray of bool, shape (q, p)
+        Which places hold a document.
+    """
+
+    present: np.ndarray
+
+    def softmax(self, scores: np.ndarray, temperature: float) -> np.ndarray:
+        """Turn scores into a distribution over each pool.
+
+        Parameters
+        ----------
+        scores : ndarray of float64, shape (q, p)
+        temperature : float
+
+        Returns
+        -------
+        ndarray of float64, shape (q, p)
+            0 where no document is; each row sums up to 1.
+        """
+        scaled = np.where(self.present, scores / temperature, -np.inf)
+        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+
+class Pools(Distributions):
     """The pools of a batch of queries, padded to one length.
 
     Parameters
@@ -50,7 +83,7 @@ class Pools:
         laid[self.present] = np.concatenate(values)
         return laid
 
-    def scores(self, queries: np.ndarray) -> np.ndarray:
+    def scores(self, queries: np.ndarray) -> tuple[np.ndarray, Pull]:
         """Score the pools.
 
         Parameters
@@ -61,49 +94,21 @@ class Pools:
         -------
         ndarray of float64, shape (q, p)
             Where no document is, any number.
+        Pull
         """
-        if self.metric == "cosine":
-            queries = _directions(queries)
-        return np.matmul(self._vectors, queries[:, :, None])[:, :, 0] + self._offsets
+        own = _directions(queries) if self.metric == "cosine" else queries
+        scores = np.matmul(self._vectors, own[:, :, None])[:, :, 0] + self._offsets
 
-    def gradient(self, queries: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Return the gradient of ``sum over the pool of weights * scores`` at the queries.
-
-        Parameters
-        ----------
-        queries : ndarray of float64, shape (q, dimension)
-        weights : ndarray of float64, shape (q, p)
-            0 where no document is.
-
-        Returns
-        -------
-        ndarray of float64, shape (q, dimension)
-        """
-        pull = np.matmul(weights[:, None, :], self._vectors)[:, 0, :]
-        if self.metric == "cosine":
+        def pull(weights: np.ndarray) -> np.ndarray:
+            found = np.matmul(weights[:, None, :], self._vectors)[:, 0, :]
+            if self.metric != "cosine":
+                return found
             # Only the direction of the query counts: what points along it is taken out.
-            own = _directions(queries)
             lengths = np.linalg.norm(queries, axis=1, keepdims=True)
-            pull = pull - (pull * own).sum(axis=1, keepdims=True) * own
-            pull /= np.where(lengths == 0, 1, lengths)
-        return pull
+            found -= (found * own).sum(axis=1, keepdims=True) * own
+            return found / np.where(lengths == 0, 1, lengths)
 
-    def softmax(self, scores: np.ndarray, temperature: float) -> np.ndarray:
-        """Turn scores into a distribution over each pool.
-
-        Parameters
-        ----------
-        scores : ndarray of float64, shape (q, p)
-        temperature : float
-
-        Returns
-        -------
-        ndarray of float64, shape (q, p)
-            0 where no document is; each row sums up to 1.
-        """
-        scaled = np.where(self.present, scores / temperature, -np.inf)
-        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
+        return scores, pull
 
 
 def _directions(vectors: np.ndarray) -> np.ndarray:
