@@ -21,6 +21,7 @@ _HOMES = {
     "AncePRF": "encode.ance_prf",
     "Average": "feedback.vector",
     "BM25Searcher": "search.sparse",
+    "ColBERTPRF": "feedback.colbert_prf",
     "DenseSearcher": "search.dense",
     "FeedbackSearcher": "search.feedback",
     "GQR": "feedback.gqr",

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from pyserini_ext.errors import InputError
+from pyserini_ext.rescore.kmeans import lloyd, squared_distances
 
 ROUNDS = 20
 
@@ -66,25 +67,10 @@ def centroids(vectors: np.ndarray, clusters: int) -> np.ndarray:
     """
     if len(vectors) <= clusters:
         return vectors
-    chosen = [int(_distances(vectors, vectors.mean(axis=0, keepdims=True))[:, 0].argmin())]
-    nearest = _distances(vectors, vectors[chosen])[:, 0]
+    mean = vectors.mean(axis=0, keepdims=True)
+    chosen = [int(squared_distances(vectors, mean)[0].argmin())]
+    nearest = squared_distances(vectors, vectors[chosen])[0]
     while len(chosen) < clusters and nearest.max() > 0:
         chosen.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, _distances(vectors, vectors[chosen[-1:]])[:, 0])
-    centres = vectors[chosen]
-    owner: np.ndarray | None = None
-    for _ in range(ROUNDS):
-        now = _distances(vectors, centres).argmin(axis=1)
-        if owner is not None and (now == owner).all():
-            break
-        owner = now
-        counts = np.bincount(owner, minlength=len(centres))
-        sums = np.zeros_like(centres)
-        np.add.at(sums, owner, vectors)
-        kept = counts > 0
-        centres[kept] = sums[kept] / counts[kept, None]
-    return centres
-
-
-def _distances(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
-    return ((vectors[:, None, :] - others[None]) ** 2).sum(axis=2)
+        nearest = np.minimum(nearest, squared_distances(vectors, vectors[chosen[-1:]])[0])
+    return lloyd(vectors, vectors[chosen], ROUNDS)[0]
