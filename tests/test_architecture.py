@@ -106,7 +106,7 @@ def test_heavy_packages_are_imported_in_their_place_only(package):
 
 
 LOADED_LATE = re.compile(
-    r"pyserini_ext\.(encode\b|train\.(loop|losses|sparse_(model|task))$|rescore\.numba_(kernels|top)$)"
+    r"pyserini_ext\.(encode\b|train\.(loop|losses|sparse_(model|task)|prf_(dev|loss|model|task))$|rescore\.numba_(kernels|top)$)"
 )
 
 

@@ -22,13 +22,13 @@ from pyserini_ext.run import Run
 from pyserini_ext.search.dense import DenseSearcher
 from pyserini_ext.search.feedback import FeedbackSearcher
 from pyserini_ext.train import __main__ as command
-from pyserini_ext.train import prf_task
-from pyserini_ext.train.batches import Batches
+from pyserini_ext.train import losses, prf_task
+from pyserini_ext.train.batches import Batches, choose_negatives
 from pyserini_ext.train.loop import Loop
 from pyserini_ext.train.prf_data import FeedbackTexts, PrfExample, first_stage, read_queries
 from pyserini_ext.train.prf_dev import MEASURE, Dev
+from pyserini_ext.train.prf_loss import PrfLoss
 from pyserini_ext.train.prf_model import PrfModel, save_checkpoint
-from pyserini_ext.train.prf_task import PrfLoss
 
 NAMES = ["whale", "shark", "violin", "piano", "moon", "sun"]
 NAMES += ["rain", "snow", "bread", "cheese", "lens", "mirror"]
@@ -115,7 +115,8 @@ def parts(place, *more, **changed):
     found = first_stage(queries, args.run, encoder, method.depth, args.depth, 1)
     texts = FeedbackTexts(args.texts, (d for each in found.values() for d in each.docids))
     given = prf_task.read(queries.train, found, method, texts)
-    examples = prf_task.make_examples(given, found, queries, method)
+    alone = encoder if args.anchor else None
+    examples = prf_task.make_examples(given, found, queries, method, alone)
     return args, queries, method, found, given, examples
 
 
@@ -142,7 +143,7 @@ def test_the_loss_is_that_of_the_formula(place, tmp_path, in_batch, metric):
 
     batch = 3 * 2 + 1
     numbers, chosen = batches.numbers(batch), batches.examples(batch)
-    drawn = [prf_task.choose_negatives(each, 6, numbers) for each in chosen]
+    drawn = [choose_negatives(each, 6, numbers) for each in chosen]
     every = np.concatenate(drawn)
     losses, right = [], []
     for each, own in zip(chosen, drawn, strict=True):
@@ -184,7 +185,7 @@ def test_no_relevant_document_is_ever_a_negative(place):
         good = {int(d[1:]) for d, grade in judged.items() if grade > 0 and d in TEXTS}
         assert set(each.positives.tolist()) == good
         for seed in range(30):
-            first, *others = prf_task.choose_negatives(each, 21, np.random.default_rng(seed))
+            first, *others = choose_negatives(each, 21, np.random.default_rng(seed))
             assert first in good
             assert not good & set(others)
 
@@ -196,22 +197,22 @@ def test_in_batch_documents_that_are_relevant_are_left_out(place):
     only = [e._replace(positives=np.array([29, 20 + i])) for i, e in enumerate(examples[:4])]
     loss = PrfLoss(PrfModel(method.encoder), Batches(only, 4, 1.0, 0), store, 2, 1.0, True)
     seen = []
-    original = prf_task.losses.contrastive
+    original = losses.contrastive
 
     def record(scores, positive, left_out):
         seen.append((positive, left_out))
         return original(scores, positive, left_out)
 
-    prf_task.losses.contrastive = record
+    losses.contrastive = record
     try:
         for step in range(10):
             loss(step, 0)
     finally:
-        prf_task.losses.contrastive = original
+        losses.contrastive = original
     for step, (positive, left_out) in enumerate(seen):
         batch = loss.batches.examples(step)
         numbers = loss.batches.numbers(step)
-        rows = np.unique([prf_task.choose_negatives(e, 2, numbers) for e in batch])
+        rows = np.unique([choose_negatives(e, 2, numbers) for e in batch])
         for query, each in enumerate(batch):
             out = left_out[query].numpy()
             kept = rows[~out]
@@ -225,6 +226,27 @@ def test_negatives_come_from_the_first_documents_of_the_run(place):
     for qid, each in zip(given.qids, examples, strict=True):
         assert [f"d{row}" for row in each.rows] == run[qid].docids[:7].tolist()
         assert found[qid].docids == run[qid].docids[:3].tolist()
+
+
+def test_the_anchor_is_rocchio_of_the_same_run(place):
+    _, queries, method, _, given, examples = parts(place, anchor=3)
+    run, encoder = Run.read(place / "run.txt"), BiEncoder(place / "bert", pooling="mean")
+    for qid, query, each in zip(given.qids, given.queries, examples, strict=True):
+        documents = queries.store.vectors(run[qid].docids[:5])
+        expected = 0.4 * encoder.encode([query])[0] + 0.6 * documents.mean(0)
+        np.testing.assert_allclose(each.anchor, expected, atol=1e-5)
+    batches = Batches(examples, 4, 1.0, 0)
+    model = PrfModel(method.encoder)
+    plain, _ = PrfLoss(model, batches, queries.store, 6, 1.0)(0, 0)
+    held, shown = PrfLoss(model, batches, queries.store, 6, 1.0, anchor=3.0)(0, 0)
+    chosen = batches.examples(0)
+    vectors = model([each.tokens for each in chosen]).detach().numpy().astype(np.float64)
+    anchors = np.array([each.anchor for each in chosen], dtype=np.float64)
+    cosines = (vectors * anchors).sum(1)
+    cosines /= np.linalg.norm(vectors, axis=1) * np.linalg.norm(anchors, axis=1)
+    assert shown["away"] == pytest.approx(1 - cosines.mean(), abs=1e-6)
+    difference = float((held - plain).detach())
+    assert difference == pytest.approx(3 * (1 - cosines.mean()), abs=1e-5)
 
 
 # -- the input, the model and the folder -----------------------------------------------------------
@@ -439,6 +461,7 @@ MISTAKES = [
     ({"k": 0}, "--k is 0"),
     ({"learning-rate": "nan"}, "--learning-rate is nan"),
     ({"temperature": 0}, "--temperature is 0"),
+    ({"anchor": -1}, "--anchor is -1"),
     ({"dev-fraction": 1}, "--dev-fraction is 1"),
     ({"dev-fraction": 0.99}, "leaves none to train on"),
     ({"dev-topics": "a.tsv"}, "belong together"),

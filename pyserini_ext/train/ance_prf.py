@@ -91,6 +91,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="scores are divided by it (default: 1, paper; 0.05 where vectors have unit length, "
         "whose scores lie too close together for 1)",
     )
+    add(
+        "--anchor",
+        type=float,
+        default=0.0,
+        metavar="W",
+        help="add W * (1 - cosine to the query's Rocchio vector), which holds on to what feedback "
+        "does without training; 20 with some hundred queries (default: 0, paper)",
+    )
     add = parser.add_argument_group("batches and steps").add_argument
     add("--epochs", type=int, default=10, help="rounds over the queries (default: 10, paper)")
     add("--batch", type=int, default=32, help="queries at once (default: 32, paper)")
@@ -196,7 +204,9 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--dev-topics and --dev-qrels belong together; give both or neither")
     if args.dev_topics and args.dev_fraction:
         raise InputError("--dev-fraction takes dev queries from --topics; leave --dev-topics out")
-    if args.run and args.encoder:
+    if not 0 <= args.anchor < float("inf"):
+        raise InputError(f"--anchor is {args.anchor}; it must be 0 or more")
+    if args.run and args.encoder and not args.anchor:
         raise InputError("--encoder makes the first-stage run, and --run is one; leave one out")
 
 

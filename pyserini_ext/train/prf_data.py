@@ -72,6 +72,8 @@ class PrfExample(NamedTuple):
         Of the store: what the first stage found.
     positives : ndarray of int32
         Of the store: documents known to be relevant.
+    anchor : ndarray of float32, shape (dimension,), or None
+        The query's Rocchio vector.
     topic : bool
         True: these are not pseudo-queries.
     """
@@ -79,6 +81,7 @@ class PrfExample(NamedTuple):
     tokens: list[int]
     rows: np.ndarray
     positives: np.ndarray
+    anchor: np.ndarray | None = None
     topic: bool = True
 
 

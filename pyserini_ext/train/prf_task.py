@@ -14,14 +14,14 @@ import torch
 from pyserini_ext.encode.ance_prf import AncePRF
 from pyserini_ext.encode.prf_input import SETTINGS, PrfSettings, settings_of
 from pyserini_ext.errors import InputError
+from pyserini_ext.feedback.vector import Rocchio
 from pyserini_ext.files import write_json
 from pyserini_ext.index.vectors import VectorStore
 from pyserini_ext.plugins import create
 from pyserini_ext.provenance import describe
-from pyserini_ext.train import losses
 from pyserini_ext.train.ance_prf import PAPER_WARMUP, inputs
 from pyserini_ext.train.ance_prf import SETTINGS as OPTIONS
-from pyserini_ext.train.batches import Batches, choose_negatives
+from pyserini_ext.train.batches import Batches
 from pyserini_ext.train.loop import Loop, finish
 from pyserini_ext.train.prf_data import (
     FeedbackTexts,
@@ -31,6 +31,7 @@ from pyserini_ext.train.prf_data import (
     positives,
 )
 from pyserini_ext.train.prf_dev import BestEpoch, Dev
+from pyserini_ext.train.prf_loss import PrfLoss
 from pyserini_ext.train.prf_model import PrfModel, save_checkpoint
 
 K = 3
@@ -38,65 +39,6 @@ K = 3
 
 UNIT_TEMPERATURE = 0.05
 """Of cosines, which span 2 at most; usual for encoders that normalise."""
-
-
-class PrfLoss:
-    """The loss of a batch: each query's relevant document against others, by inner product.
-
-    Parameters
-    ----------
-    model : PrfModel
-    batches : Batches of PrfExample
-    store : VectorStore
-        Read only: no gradient reaches a document vector.
-    passages : int
-        Of a query: one relevant, the others hard negatives.
-    temperature : float
-    in_batch : bool
-        What was drawn for the other queries is negative too, unless it is relevant.
-    accumulate : int
-        Batches of a step.
-    """
-
-    def __init__(
-        self,
-        model: PrfModel,
-        batches: Batches[PrfExample],
-        store: VectorStore,
-        passages: int,
-        temperature: float,
-        in_batch: bool = False,
-        accumulate: int = 1,
-    ) -> None:
-        self.model, self.batches, self.store = model, batches, store
-        self.passages, self.temperature = passages, temperature
-        self.in_batch, self.accumulate = in_batch, accumulate
-
-    def __call__(self, step: int, part: int) -> tuple[torch.Tensor, dict[str, float]]:
-        """Return the loss of a part of a step, and the share of queries that are right."""
-        batch = step * self.accumulate + part
-        numbers, examples = self.batches.numbers(batch), self.batches.examples(batch)
-        rows = np.array([choose_negatives(each, self.passages, numbers) for each in examples])
-        # Where a run is shorter than the passages, some were drawn twice; they count once.
-        distinct, columns = np.unique(rows, return_inverse=True)
-        columns = columns.reshape(rows.shape)
-        out = np.array([np.isin(distinct, each.positives) for each in examples])
-        if not self.in_batch:
-            own = np.zeros_like(out)
-            np.put_along_axis(own, columns, True, axis=1)
-            out |= ~own
-        out[np.arange(len(rows)), columns[:, 0]] = False
-        queries = self.model([each.tokens for each in examples])
-        documents = torch.from_numpy(self.store.take(distinct)).to(queries.device)
-        if self.store.metric == "cosine":
-            queries = torch.nn.functional.normalize(queries, dim=1)
-            documents = torch.nn.functional.normalize(documents, dim=1)
-        scores = queries @ documents.T / self.temperature
-        positive = torch.from_numpy(columns[:, 0]).to(scores.device)
-        left_out = torch.from_numpy(out).to(scores.device)
-        loss = losses.contrastive(scores, positive, left_out)
-        best = scores.detach().masked_fill(left_out, float("-inf")).argmax(1)
-        return loss, {"right": float((best == positive).float().mean())}
 
 
 class Read(NamedTuple):
@@ -118,7 +60,7 @@ def load(args: argparse.Namespace, store: VectorStore) -> tuple[PrfSettings, Anc
     options = {name: getattr(args, name) for name in OPTIONS}
     missing = options.pop("missing_text")
     settings = settings_of(args.checkpoint, **options)
-    if settings.k is not None and not (args.run or args.encoder):
+    if settings.k is not None and not (args.encoder or (args.run and not args.anchor)):
         raise InputError(
             f"{args.checkpoint} is a PRF encoder already ({SETTINGS}), which cannot read a query "
             "alone; name the first stage's encoder with --encoder, or give its --run"
@@ -134,8 +76,8 @@ def load(args: argparse.Namespace, store: VectorStore) -> tuple[PrfSettings, Anc
 
 
 def first_encoder(args: argparse.Namespace, family: str) -> Any:
-    """Return the encoder of the first stage, None where there is a run."""
-    if args.run:
+    """Return the encoder of the first stage, None where there is a run and no anchor."""
+    if args.run and not args.anchor:
         return None
     if args.encoder:
         from pyserini_ext.encode import make_encoder
@@ -162,9 +104,22 @@ def read(
 
 
 def make_examples(
-    given: Read, found: dict[str, Any], queries: PrfQueries, method: AncePRF
+    given: Read,
+    found: dict[str, Any],
+    queries: PrfQueries,
+    method: AncePRF,
+    alone: Any = None,
 ) -> list[PrfExample]:
     """Turn queries into what is trained on; those without any negative are left out.
+
+    Parameters
+    ----------
+    given : Read
+    found : dict of str to Found
+    queries : PrfQueries
+    method : AncePRF
+    alone : object, optional
+        Encoder of queries without feedback, where examples are to have an anchor.
 
     Raises
     ------
@@ -173,11 +128,16 @@ def make_examples(
     """
     encoder = method.encoder
     tokens = encoder.token_ids(encoder.texts(given.queries, given.documents), encoder.max_length)
+    store, rocchio = queries.store, Rocchio()
+    vectors = None if alone is None else store.check_queries(alone.encode(given.queries))
     out = []
-    for qid, ids in zip(given.qids, tokens, strict=True):
-        good = positives(queries.judged[qid], queries.store)
-        if len(np.setdiff1d(found[qid].rows, good)):
-            out.append(PrfExample(ids, found[qid].rows, good))
+    for place, (qid, ids) in enumerate(zip(given.qids, tokens, strict=True)):
+        rows, good = found[qid].rows, positives(queries.judged[qid], store)
+        anchor = None
+        if vectors is not None:
+            anchor = rocchio.combine(vectors[place], store.take(rows[: rocchio.depth]))
+        if len(np.setdiff1d(rows, good)):
+            out.append(PrfExample(ids, rows, good, anchor))
     if not out:
         raise InputError(
             "no query to train on: none has the text of a feedback document and, among its hits, "
@@ -208,16 +168,11 @@ def train(
     """
     torch.manual_seed(args.seed)
     settings, method = load(args, queries.store)
-    found = first_stage(
-        queries,
-        args.run,
-        first_encoder(args, settings.name),
-        method.depth,
-        args.depth,
-        args.threads or 1,
-    )
+    alone = first_encoder(args, settings.name)
+    found = first_stage(queries, args.run, alone, method.depth, args.depth, args.threads or 1)
     texts = FeedbackTexts(args.texts, (docid for each in found.values() for docid in each.docids))
-    examples = make_examples(read(queries.train, found, method, texts), found, queries, method)
+    given = read(queries.train, found, method, texts)
+    examples = make_examples(given, found, queries, method, alone if args.anchor else None)
     dev = None
     if queries.dev:
         dev = Dev(method.encoder, *read(queries.dev, found, method, texts), queries)
@@ -248,6 +203,7 @@ def train(
         temperature,
         args.in_batch,
         args.accumulate,
+        args.anchor,
     )
     loop.run(loss, best)
     if best is not None:
