@@ -20,7 +20,8 @@ class Muvera:
     The space is cut into ``2 ** bits`` parts by random hyperplanes. A query's encoding has the sum
     of its tokens in each part, a document's the mean of its own; a part without a document token is
     given the document's token that lies nearest, by the number of hyperplanes between. Each block
-    is then projected by random signs, and all of it is repeated with other hyperplanes.
+    is then projected by random signs, and all of it is repeated with other hyperplanes. A final
+    projection, a count sketch, makes whatever width is wanted of that.
 
     Parameters
     ----------
@@ -32,6 +33,8 @@ class Muvera:
         The paper's d_proj: dimensions of a part after the projection; None for no projection.
     seed : int
         Repetition r draws from ``seed + r``.
+    final : int, optional
+        Numbers of an encoding after the final projection; None for no such projection.
 
     Raises
     ------
@@ -51,6 +54,7 @@ class Muvera:
     bits: int = 5
     projected: int | None = 16
     seed: int = 42
+    final: int | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -59,14 +63,23 @@ class Muvera:
             ("bits", 0, 20),
             ("projected", 1, self.dimension),
         ):
-            value = getattr(self, name)
-            if value is not None and (value < low or (high is not None and value > high)):
-                limit = f"from {low} to {high}" if high is not None else f"at least {low}"
-                raise InputError(f"{name} is {value}; it must be {limit}")
+            self._check(name, low, high)
+        self._check("final", 1, self.inner)
+
+    def _check(self, name: str, low: int, high: int | None) -> None:
+        value = getattr(self, name)
+        if value is not None and (value < low or (high is not None and value > high)):
+            limit = f"from {low} to {high}" if high is not None else f"at least {low}"
+            raise InputError(f"{name} is {value}; it must be {limit}")
 
     @property
     def width(self) -> int:
         """Numbers of an encoding."""
+        return self.final or self.inner
+
+    @property
+    def inner(self) -> int:
+        """Numbers of an encoding before the final projection."""
         return self.repetitions * (1 << self.bits) * (self.projected or self.dimension)
 
     def queries(self, tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -150,7 +163,7 @@ class Muvera:
                 block /= np.maximum(held, 1)[:, None]
                 self._fill(block, held.reshape(count, parts), codes, small, offsets)
             out[:, repetition] = block.reshape(count, parts, size)
-        return out.reshape(count, -1)
+        return self._sketched(out.reshape(count, -1))
 
     def _projected(self, tokens: np.ndarray, repetition: int) -> np.ndarray:
         if self.projected is None:
@@ -159,6 +172,20 @@ class Muvera:
         matrix = np.zeros((self.dimension, self.projected), dtype=np.float32)
         matrix[np.arange(self.dimension), goes] = sign
         return tokens @ matrix
+
+    def _sketched(self, encodings: np.ndarray) -> np.ndarray:
+        """Add up the numbers that fall into one place of the final projection, by random signs."""
+        if self.final is None:
+            return encodings
+        random = np.random.default_rng((self.seed, self.final))
+        goes = random.integers(0, self.final, self.inner)
+        signs = (random.integers(0, 2, self.inner) * 2 - 1).astype(np.float32)
+        order = np.argsort(goes, kind="stable")
+        filled, first = np.unique(goes[order], return_index=True)
+        out = np.zeros((len(encodings), self.final), dtype=np.float32)
+        encodings *= signs
+        out[:, filled] = np.add.reduceat(encodings[:, order], first, axis=1)
+        return out
 
     def _fill(
         self,

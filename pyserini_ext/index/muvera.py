@@ -16,11 +16,12 @@ from pyserini_ext.errors import InputError
 from pyserini_ext.index.faiss_writer import FaissWriter
 from pyserini_ext.index.fde import Muvera
 from pyserini_ext.index.matrix_writer import MatrixWriter
+from pyserini_ext.index.muvera_lucene import LuceneWriter
 from pyserini_ext.index.tokens import TokenStore
 from pyserini_ext.index.writer import STATE, VectorWriter
 
 BLOCK_BYTES = 64 << 20
-"""Bytes of encodings made at a time."""
+"""Bytes of encodings made at a time, before their final projection."""
 
 DESCRIPTION = """\
 Make MUVERA's fixed-dimensional encodings of a multi-vector store: an index with one vector a
@@ -36,7 +37,13 @@ def parser() -> argparse.ArgumentParser:
     add = out.add_argument
     add("--input", required=True, metavar="FOLDER", help="multi-vector store")
     add("--output", required=True, metavar="FOLDER", help="index to make")
-    add("--to", choices=("faiss", "store"), default="faiss", help="default: %(default)s")
+    add(
+        "--to",
+        choices=("faiss", "store", "lucene", "lucene-flat"),
+        default="faiss",
+        help="a flat FAISS index, a vector store, Lucene's HNSW or its flat format, as Anserini "
+        "makes them (default: %(default)s)",
+    )
     add(
         "--dtype",
         choices=("float32", "float16", "int8"),
@@ -50,6 +57,12 @@ def parser() -> argparse.ArgumentParser:
         default=16,
         help="dimensions of a part; 0 for no projection (default: %(default)s)",
     )
+    add(
+        "--final",
+        type=int,
+        metavar="DIMENSIONS",
+        help="project the whole encoding to so many; Lucene takes at most 4096",
+    )
     add("--seed", type=int, default=42, help="default: %(default)s")
     add("--overwrite", action="store_true", help="replace OUTPUT")
     return out
@@ -62,11 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError("--dtype is about --to store; leave one out")
     store = TokenStore(args.input)
     options = {"overwrite": args.overwrite, "resume": not args.overwrite}
-    muvera = Muvera(store.dimension, args.repetitions, args.bits, args.projected or None, args.seed)
+    sizes = (args.repetitions, args.bits, args.projected or None)
+    muvera = Muvera(store.dimension, *sizes, args.seed, args.final)
     request = {"muvera": asdict(muvera), "tokens": store.manifest.sha256}
     writer: VectorWriter
     if args.to == "faiss":
         writer = FaissWriter(args.output, muvera.width, request=request, **options)
+    elif args.to.startswith("lucene"):
+        request["to"] = args.to
+        hnsw = args.to == "lucene"
+        writer = LuceneWriter(args.output, muvera.width, hnsw=hnsw, request=request, **options)
     else:
         kept = args.dtype or "float32"
         request["dtype"] = kept
@@ -89,7 +107,7 @@ def write_encodings(store: TokenStore, muvera: Muvera, writer: VectorWriter) -> 
     writer : VectorWriter
         Not closed here.
     """
-    step = max(1, BLOCK_BYTES // (4 * muvera.width))
+    step = max(1, BLOCK_BYTES // (4 * muvera.inner))
     with tqdm(total=len(store), initial=writer.count, unit="doc", delay=2) as bar:
         for start in range(writer.count, len(store), step):
             rows = np.arange(start, min(start + step, len(store)))

@@ -110,7 +110,7 @@ class VectorWriter(ABC):
         path = Path(path)
         if path.exists() and not overwrite:
             raise InputError(f"{path} exists already; choose another name or pass --overwrite")
-        ours = path.is_dir() and ((path / cls.VECTORS).is_file() or not any(path.iterdir()))
+        ours = path.is_dir() and (cls.finished(path) or not any(path.iterdir()))
         if path.exists() and not ours:
             raise InputError(f"{path} is not an index of this kind and will not be overwritten")
         state = _state(part_of(path))
@@ -123,6 +123,11 @@ class VectorWriter(ABC):
                 f"{'; '.join(changed)}; repeat the first command or pass --overwrite to start again"
             )
         return state
+
+    @classmethod
+    def finished(cls, path: Path) -> bool:
+        """Say whether a folder is a finished index of this kind, which may be overwritten."""
+        return (path / cls.VECTORS).is_file()
 
     def row_bytes(self) -> dict[str, int]:
         """Return the files that :meth:`encode` fills, and the bytes of a document in each."""
