@@ -338,7 +338,13 @@ def test_the_command_does_what_the_searcher_does(tmp_path, minilm_path):
     given = ["--sparse-index", str(tmp_path / "i"), "--sparse-searcher", "inference-free"]
     given += ["--sparse-encoder", "bm25-impact", "--topics", str(tmp_path / "t.tsv"), "--quiet"]
     options = ["--prf-depth", "2", "--prf-arg", "terms=5", "--prf-iterations", "2"]
-    search([*given, "--prf", "rm3", *options, "--output", str(tmp_path / "o.txt")])
+    saved = ["--output", str(tmp_path / "o.txt"), "--save-stages"]
+    search([*given, "--prf", "rm3", *options, *saved])
+    search([*given, "--output", str(tmp_path / "plain.txt")])
+    plain, stage = Run.read(tmp_path / "plain.txt"), Run.read(tmp_path / "o.sparse.txt")
+    assert {qid: list(hits) for qid, hits in stage.items()} == {
+        qid: list(hits) for qid, hits in plain.items()
+    }
     searcher = TermFeedbackSearcher(
         ImpactSearcher(tmp_path / "i", "bm25-impact"), RM3(depth=2, terms=5), 2
     )

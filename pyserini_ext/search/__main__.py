@@ -39,6 +39,9 @@ from pyserini_ext.search.term_feedback import TermFeedbackSearcher
 from pyserini_ext.search.vector_searcher import VectorSearcher
 from pyserini_ext.topics import load_topics
 
+STAGED = StagedSearcher | TermFeedbackSearcher
+"""Searchers that can return what led to their result."""
+
 
 def build(args: argparse.Namespace) -> Searcher:
     """Put the searcher together that the options describe."""
@@ -194,7 +197,7 @@ def search_batch(
     weights: Sequence[Interpolation],
 ) -> list[Mapping[str, Run]]:
     """Return, for each weight, the runs by stage of one batch."""
-    if isinstance(searcher, StagedSearcher) and (args.save_stages or len(weights) > 1):
+    if isinstance(searcher, STAGED) and (args.save_stages or len(weights) > 1):
         # A plugin that interpolates knows its own weight.
         grid = weights if args.interpolate else None
         return list(
@@ -211,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     started = time.perf_counter()
     topics = load_topics(args.topics)
     searcher = build(args)
-    if args.save_stages and not isinstance(searcher, StagedSearcher):
+    if args.save_stages and not isinstance(searcher, STAGED):
         raise InputError("--save-stages: this search has a single stage; leave the option out")
     weights = rules(args)
     ready = time.perf_counter()

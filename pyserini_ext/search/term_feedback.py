@@ -74,8 +74,36 @@ class TermFeedbackSearcher(Searcher):
         self, queries: Sequence[str], qids: Sequence[str], k: int = 10, threads: int = 1
     ) -> Run:
         """Search for a batch of queries (see :meth:`Searcher.batch_search`)."""
+        return self.batch_stages(queries, qids, k, threads)[0]["feedback"]
+
+    def batch_stages(
+        self,
+        queries: Sequence[str],
+        qids: Sequence[str],
+        k: int = 10,
+        threads: int = 1,
+        rules: object = None,
+        every: bool = False,
+    ) -> list[dict[str, Run]]:
+        """Search, and with `every` also return what the query as it was finds.
+
+        Parameters
+        ----------
+        queries, qids, k, threads
+            As for :meth:`batch_search`.
+        rules : object
+            Not used: nothing is interpolated.
+        every : bool
+
+        Returns
+        -------
+        list of dict of str to Run
+            One: ``sparse`` (with `every`) and ``feedback``.
+        """
         check_batch(queries, qids, k, threads)
-        return self.searcher.search_weights(self.expand(queries, threads), qids, k, threads)
+        found = {"sparse": self.searcher.batch_search(queries, qids, k, threads)} if every else {}
+        weights = self.expand(queries, threads)
+        return [found | {"feedback": self.searcher.search_weights(weights, qids, k, threads)}]
 
     def score(
         self, queries: Sequence[str], docids: Sequence[Sequence[str]], threads: int = 1
