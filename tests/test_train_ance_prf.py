@@ -318,7 +318,8 @@ def test_the_folder_gives_the_vectors_of_the_trained_model(place, tmp_path, fami
 
 
 def test_the_first_stage_is_the_initial_encoder_where_there_is_no_run(place):
-    _, queries, _, found, _, _ = parts(place, run=None)
+    _, queries, method, found, _, _ = parts(place, run=None, k=3)
+    assert method.depth == 3
     encoder = BiEncoder(place / "bert", pooling="mean")
     expected = DenseSearcher(place / "store", encoder).batch_search(
         list(QUERIES.values()), list(QUERIES), 1000

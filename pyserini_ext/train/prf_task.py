@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from pyserini_ext.encode.ance_prf import AncePRF
+from pyserini_ext.encode.model_files import find_file
 from pyserini_ext.encode.prf_input import SETTINGS, PrfSettings, settings_of
 from pyserini_ext.errors import InputError
 from pyserini_ext.feedback.vector import Rocchio
@@ -60,7 +61,8 @@ def load(args: argparse.Namespace, store: VectorStore) -> tuple[PrfSettings, Anc
     options = {name: getattr(args, name) for name in OPTIONS}
     missing = options.pop("missing_text")
     settings = settings_of(args.checkpoint, **options)
-    if settings.k is not None and not (args.encoder or (args.run and not args.anchor)):
+    alone = not args.run or args.anchor
+    if alone and not args.encoder and find_file(args.checkpoint, SETTINGS):
         raise InputError(
             f"{args.checkpoint} is a PRF encoder already ({SETTINGS}), which cannot read a query "
             "alone; name the first stage's encoder with --encoder, or give its --run"
