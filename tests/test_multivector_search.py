@@ -389,3 +389,12 @@ def test_an_option_that_the_searcher_does_not_have(encoded):
         searched(encoded, "--index", str(encoded / "tokens"), "--index-arg", "depht=3")
     with pytest.raises(InputError, match="given twice"):
         searched(encoded, "--index", str(encoded / "tokens"), "--index-arg", "backend=numpy")
+
+
+def test_a_method_refuses_a_store_before_it_is_searched(store):
+    class Picky(Doubled):
+        def check_store(self, searcher):
+            raise InputError(f"not {searcher.store.path.name}")
+
+    with pytest.raises(InputError, match="not tokens"):
+        FeedbackSearcher(MultiVectorSearcher(store), Picky())

@@ -30,7 +30,8 @@ class FeedbackSearcher(RefiningSearcher):
         ``texts``. For a MultiVectorSearcher one such as
         :class:`~pyserini_ext.feedback.colbert_prf.ColBERTPRF`: ``refine_tokens``, which takes and
         returns QueryTokens. Where a method has ``search`` and that is False, the new vectors do
-        not retrieve, but rank the documents of the round before.
+        not retrieve, but rank the documents of the round before; ``check_store(dense)`` may refuse
+        an index.
     sparse : Searcher, optional
         Needed for interpolation.
     interpolate : {"before", "after", "both"}, optional
@@ -107,6 +108,8 @@ class FeedbackSearcher(RefiningSearcher):
         if iterations < 1:
             raise InputError(f"iterations is {iterations}; it must be at least 1")
         self.method = method_for(dense, feedback)
+        if callable(check := getattr(feedback, "check_store", None)):
+            check(dense)
         self.texts = texts_for(feedback, texts, sparse)
         self.iterations = iterations
 
