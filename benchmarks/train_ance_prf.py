@@ -5,8 +5,8 @@
 
 all-MiniLM-L6-v2, whose document vectors stay as they are, learns to read three feedback documents.
 The judged queries are dealt into folds; each fold is searched by a model that was trained on the
-others, and the folds make one run. Every command goes to stderr. What is in ``--work`` already is
-used again, and not timed. Indexes are those of ``effectiveness.py``.
+others, and the folds make one run. Every command goes to stderr. Models in ``--work`` are
+used again, with the time that they took. Indexes are those of ``effectiveness.py``.
 """
 
 from __future__ import annotations
@@ -87,11 +87,12 @@ def reading(collection: Collection, model: object) -> str:
 
 def trained(
     collection: Collection, folder: Path, name: str, files: list[dict[str, Path]], options: str
-) -> tuple[Path, float | None]:
+) -> tuple[Path, float]:
     """Train without each fold, search it, and return the run of all folds, and seconds."""
-    merged, seconds = Run(tag=name), []
+    merged, seconds = Run(tag=name), 0.0
     for number, own in enumerate(files):
         made = folder / f"{name}-{number}"
+        clock = folder / f"{name}-{number}.seconds"
         if not made.exists():
             started = time.perf_counter()
             command(
@@ -100,14 +101,14 @@ def trained(
                 f"--texts {quote(collection.corpus)} --family bi-encoder --k {K} "
                 f"--checkpoint {quote(MINILM.location())} {options} --output {quote(made)}"
             )
-            seconds.append(time.perf_counter() - started)
+            clock.write_text(str(time.perf_counter() - started))
+        seconds += float(clock.read_text())
         run = folder / "runs" / f"{name}-{number}.txt"
-        merged.update(
-            Run.read(searched(collection, own["held-out"], run, reading(collection, made)))
-        )
+        searched(collection, own["held-out"], run, reading(collection, made))
+        merged.update(Run.read(run))
     path = folder / "runs" / f"{name}.txt"
     merged.save(path)
-    return path, round(sum(seconds), 1) if len(seconds) == len(files) else None
+    return path, round(seconds, 1)
 
 
 def compared(name: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -190,9 +191,8 @@ def tables(report: dict[str, Any]) -> str:
     rows = []
     for name, found in collections.items():
         for run, seconds in found["seconds"].items():
-            shown = "" if seconds is None else f"{seconds:.0f}"
-            rows.append([f"`{name}`, {run}", shown, f"`{TRAINED.get(run, '')}`"])
-    out.append(markdown(["training of all folds", "seconds", "besides"], rows))
+            rows.append([f"`{name}`, {run}", f"{seconds:.0f}"])
+    out.append(markdown(["training of all folds", "seconds"], rows))
     lines = [f"`{name}`: `{found['settings']}`" for name, found in collections.items()]
     out.append("\n".join(f"- {line}" for line in lines) + "\n")
     return "\n".join(out)
