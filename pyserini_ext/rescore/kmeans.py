@@ -64,14 +64,22 @@ def plus_plus(vectors: np.ndarray, clusters: int, random: np.random.Generator) -
         All different, so k is at most the number of distinct vectors.
     """
     trials = 2 + int(np.log(clusters))
+    squares = np.square(vectors).sum(axis=1)
+    # Below this a distance is rounding: between equal vectors, of which one is enough.
+    least = 1e-6 * max(float(squares.max()), np.finfo(np.float32).tiny)
+
+    def distances_to(rows: list[int] | np.ndarray) -> np.ndarray:
+        found = squares[rows, None] + squares - 2 * (vectors[rows] @ vectors.T)
+        return np.where(found > least, found, 0)
+
     chosen = [int(random.integers(len(vectors)))]
-    distances = squared_distances(vectors, vectors[chosen])[0]
+    distances = distances_to(chosen)[0]
     while len(chosen) < clusters and distances.any():
         upto = np.cumsum(distances, dtype=np.float64)
         # The sum grows where a vector is no centre yet, so none is drawn twice.
         drawn = np.searchsorted(upto, random.random(trials) * upto[-1], side="right")
         drawn = np.minimum(drawn, np.flatnonzero(distances)[-1])
-        after = np.minimum(distances, squared_distances(vectors, vectors[drawn]))
+        after = np.minimum(distances, distances_to(drawn))
         best = int(after.sum(axis=1, dtype=np.float64).argmin())
         chosen.append(int(drawn[best]))
         distances = after[best]
