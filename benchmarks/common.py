@@ -82,6 +82,16 @@ class Collection:
             )
         return index
 
+    def tokens(self, encoder: str) -> Path:
+        """Return the multi-vector store, made by our own command where it is not there."""
+        store = self.work / f"{Path(encoder).name}.tokens"
+        if not store.exists():
+            command(
+                f"python -m pyserini_ext.encode --corpus {quote(self.corpus)} "
+                f"--encoder {quote(encoder)} --to multivector --output {quote(store)}"
+            )
+        return store
+
 
 def command(line: str) -> None:
     """Print a command and run it in a process of its own; its output is shown if it fails."""

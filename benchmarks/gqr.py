@@ -16,6 +16,7 @@ import json
 import shlex
 import statistics
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,24 +61,40 @@ SHAPES = ((20, 25, 384), (20, 50, 384), (20, 25, 1024), (200, 25, 384))
 """Pool, steps, dimension of what is timed."""
 
 
-def searched(collection: Collection, encoder: str) -> dict[str, Any]:
-    """Search in every way, print a table for each question and return their numbers."""
+def searched(
+    collection: Collection,
+    dense: str,
+    rows: Mapping[str, str | None],
+    grids: Mapping[str, str],
+    questions: Mapping[str, Sequence[str]],
+) -> dict[str, Any]:
+    """Search in every way, print a table for each question and return their numbers.
+
+    Parameters
+    ----------
+    collection : Collection
+    dense : str
+        The options that name the index.
+    rows, grids : mapping of str to str
+        Runs and their options; those that are tuned.
+    questions : mapping of str to sequence of str
+        The tables: the baseline, and the rows compared with it.
+    """
     sparse = f"--sparse-index {quote(collection.lucene())}"
-    dense = f"--index {quote(collection.faiss(encoder))} --encoder {quote(encoder)}"
     topics = f"--topics {quote(collection.topics)} --hits 1000 --threads 2 --quiet"
     runs, tuned = {}, {}
-    for name, options in {**ROWS, **TUNED}.items():
+    for name, options in {**rows, **grids}.items():
         runs[name] = collection.work / "runs" / f"{name}.txt"
         sides = sparse if options is None else dense
-        if name not in ("dense", "bm25", "rocchio"):
+        if options and "--prf rocchio" not in options:
             sides = f"{dense} {sparse}"
         line = f"{sides} {options or ''} {topics} --tag {name} --output {quote(runs[name])}"
-        if name not in TUNED:
+        if name not in grids:
             ours(f"search {line}")
             continue
         tuned[name] = tuned_settings(f"{line} --qrels {quote(collection.qrels)}", runs[name])
     tables: dict[str, Any] = {"tuned": tuned}
-    for title, (baseline, *others) in QUESTIONS.items():
+    for title, (baseline, *others) in questions.items():
         numbers = collection.work / f"gqr-{title.replace(' ', '-')}.json"
         compared = " ".join(quote(runs[name]) for name in (baseline, *others))
         ours(
@@ -210,7 +227,9 @@ def main() -> None:
         for name in args.names:
             print(f"### {name}\n", flush=True)
             collection = Collection.open(args.collections / name, args.work)
-            report["collections"][name] = searched(collection, args.encoder)
+            index = f"--index {quote(collection.faiss(args.encoder))}"
+            dense = f"{index} --encoder {quote(args.encoder)}"
+            report["collections"][name] = searched(collection, dense, ROWS, TUNED, QUESTIONS)
     if args.json:
         write_json(args.json, report)
 
