@@ -1,4 +1,4 @@
-"""``python -m pyserini_ext.train``: candidates from teachers, then an encoder trained on them."""
+"""``python -m pyserini_ext.train``: encoders trained from teachers or from judgements."""
 
 from __future__ import annotations
 
