@@ -51,7 +51,7 @@ class ColBERTPRF:
         index). ``feedback``: the token vector of the feedback documents that is closest to the
         centroid takes its place, and `nearest` is not used; the store is not searched.
     starts : int
-        Seedings of k-means, of which the best is kept; 10 in the scikit-learn of 2021, now 1.
+        Seedings of k-means, of which the best is kept; 10 in the scikit-learn of the paper.
     seed : int
         Of k-means; 42 in the authors' code. A query's expansion does not depend on the others.
     search : bool
@@ -76,7 +76,7 @@ class ColBERTPRF:
     beta: float = 1.0
     nearest: int = 10
     tokens_from: str = "collection"
-    starts: int = 1
+    starts: int = 10
     seed: int = 42
     search: bool = True
 
