@@ -107,8 +107,8 @@ def contestants(pool: int, length: int, of_query: int, dimension: int, batch: in
     return found
 
 
-def timed(batch: int, repeats: int) -> tuple[list[dict[str, Any]], str]:
-    """Time the optimisation; return the rows and their table."""
+def timed(batch: int, repeats: int) -> list[dict[str, Any]]:
+    """Time the optimisation."""
     rows = []
     for shape in SHAPES:
         seconds = alternate(contestants(*shape, batch), repeats)
@@ -117,11 +117,17 @@ def timed(batch: int, repeats: int) -> tuple[list[dict[str, Any]], str]:
         )
         row |= {n: round(1000 * statistics.median(own) / batch, 2) for n, own in seconds.items()}
         rows.append(row)
+    return rows
+
+
+def times(rows: list[dict[str, Any]]) -> str:
+    """Return the table of :func:`timed`."""
+    names = ("pool", "document", "query", "dimension")
     lines = [
-        [", ".join(str(n) for n in shape), *(f"{row[n]:.1f}" for n in ("gqr", "torch"))]
-        for shape, row in zip(SHAPES, rows, strict=True)
+        [", ".join(str(row[n]) for n in names), *(f"{row[n]:.1f}" for n in ("gqr", "torch"))]
+        for row in rows
     ]
-    return rows, markdown(HEADER, lines)
+    return markdown(HEADER, lines)
 
 
 def qualities(found: dict[str, Any]) -> str:
@@ -158,7 +164,8 @@ def main() -> None:
     report: dict[str, Any] = describe()
     tables = {}
     if args.only != "quality":
-        report["milliseconds"], tables["gqr-tokens-time"] = timed(args.batch, args.repeats)
+        report["milliseconds"] = timed(args.batch, args.repeats)
+        tables["gqr-tokens-time"] = times(report["milliseconds"])
     if args.only != "time":
         found = report["collections"] = {}
         for name in args.names:

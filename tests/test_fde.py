@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from pyserini_ext import jvm
 from pyserini_ext.errors import InputError
 from pyserini_ext.index.fde import Muvera
 from pyserini_ext.index.muvera import main, read_muvera
@@ -208,6 +209,17 @@ def test_lucenes_candidates_are_searched(tmp_path):
         assert [hits.docids[0] for hits in found[to].values()] == [f"d{i}" for i in range(9)]
         late.close()
     assert found["lucene-flat"] == found["faiss"] == found["lucene"]
+    # Pyserini's own searchers read the indexes.
+    with jvm.pyserini_import():
+        from pyserini.search.lucene import LuceneFlatDenseSearcher, LuceneHnswDenseSearcher
+    own = Muvera(16, 10, 3, 8, final=512).queries(*queries.packed())
+    for to, searcher in (
+        ("lucene", LuceneHnswDenseSearcher),
+        ("lucene-flat", LuceneFlatDenseSearcher),
+    ):
+        hits = searcher(str(tmp_path / to)).search(own[0].tolist(), 3)
+        expected = open_vectors(tmp_path / to).search(own[:1], 3)[0]
+        assert [hit.docid for hit in hits] == expected.docids.tolist()
 
 
 def test_lucene_takes_no_more_than_its_limit(tmp_path):
