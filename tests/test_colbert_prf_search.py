@@ -201,7 +201,7 @@ def test_the_command(encoded, tokens_from):
         hits = searcher.search(query, k=5)
         assert run[qid].docids.tolist() == hits.docids.tolist()
         np.testing.assert_allclose(run[qid].scores, hits.scores, atol=1e-4)
-        assert hits.docids[0] == {"1": "d3", "2": "d5"}[qid]
+        assert hits.docids[0] == {"1": "d3", "2": "d2"}[qid]
         # The original query tokens count as before: scores only grow by what is added.
         assert hits.scores[0] > late.search(query, k=1).scores[0]
     reranked = command(encoded, *options, "--prf-arg", f"tokens-from={tokens_from}",
