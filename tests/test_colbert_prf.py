@@ -213,7 +213,8 @@ def test_random_collections_against_loops(tmp_path, seed, tokens_from):
     documents, centres, feedback, tokens = blobs(seed)
     store = stored(tmp_path / "s", documents)
     options = {"depth": 3, "expansions": 4, "beta": 0.7, "nearest": 7, "tokens_from": tokens_from}
-    method = ColBERTPRF(clusters=6, **options)
+    given = dict(options) if tokens_from == "collection" else options | {"nearest": None}
+    method = ColBERTPRF(clusters=6, **given)
     hits = [ranked(docids) for docids in feedback]
     found = method.refine_tokens(None, tokens, hits, store)
     for row, docids in enumerate(feedback):
@@ -263,6 +264,7 @@ def test_a_store_without_ids_is_refused(tmp_path):
         ({"beta": float("nan")}, "beta of colbert-prf is nan"),
         ({"depth": 0}, "depth of colbert-prf is 0; it must be a whole number of at least 1"),
         ({"nearest": 0}, "nearest of colbert-prf is 0"),
+        ({"nearest": 5, "tokens_from": "feedback"}, "leave one out"),
         ({"starts": 0}, "starts of colbert-prf is 0"),
         ({"seed": -1}, "seed of colbert-prf is -1"),
         ({"expansions": 2.5}, "expansions of colbert-prf is 2.5"),

@@ -19,6 +19,9 @@ from pyserini_ext.rescore.kmeans import kmeans, squared_distances
 from pyserini_ext.rescore.nearest import nearest_rows
 from pyserini_ext.rescore.query_tokens import QueryTokens
 
+NEAREST = 10
+"""Token vectors of the collection that say what a centroid stands for."""
+
 TOKENS_FROM = ("collection", "feedback")
 """Where the token of a cluster is looked for: see :class:`ColBERTPRF`."""
 
@@ -44,12 +47,12 @@ class ColBERTPRF:
         Centroids that are added; fb_embs in the paper.
     beta : float
         Weight of the expansion, at least 0.
-    nearest : int
-        Token vectors that a centroid's token is the most frequent of; 10 in the authors' code.
+    nearest : int, optional
+        Token vectors that a centroid's token is the most frequent of; 10, as in the authors' code.
     tokens_from : {"collection", "feedback"}
         ``collection``: those are looked for in the whole store, exactly (the authors: in a FAISS
         index). ``feedback``: the token vector of the feedback documents that is closest to the
-        centroid takes its place, and `nearest` is not used; the store is not searched.
+        centroid takes its place and brings its own token; the store is not searched.
     starts : int
         Seedings of k-means, of which the best is kept; 10 in the scikit-learn of the paper.
     seed : int
@@ -61,7 +64,8 @@ class ColBERTPRF:
     Raises
     ------
     InputError
-        If a number is out of range or there is no such place.
+        If a number is out of range, there is no such place, or `nearest` is given where nothing
+        is looked for.
 
     Notes
     -----
@@ -74,13 +78,20 @@ class ColBERTPRF:
     clusters: int = 24
     expansions: int = 10
     beta: float = 1.0
-    nearest: int = 10
+    nearest: int | None = None
     tokens_from: str = "collection"
     starts: int = 10
     seed: int = 42
     search: bool = True
 
     def __post_init__(self) -> None:
+        if self.nearest is None:
+            object.__setattr__(self, "nearest", NEAREST)
+        elif self.tokens_from == "feedback":
+            raise InputError(
+                "nearest of colbert-prf is about the collection's tokens, which tokens_from="
+                "'feedback' does not look at; leave one out"
+            )
         counts = {"depth": 1, "clusters": 1, "expansions": 0, "nearest": 1, "starts": 1, "seed": 0}
         for name, least in counts.items():
             value = getattr(self, name)
@@ -187,6 +198,7 @@ class ColBERTPRF:
         if self.tokens_from == "feedback" or not found:
             return [own for _, own in found]
         centroids = np.concatenate([own for own, _ in found])
+        assert self.nearest is not None
         rows = nearest_rows(centroids, store.store.documents.rows, self.nearest)
         ids = [most_frequent(own) for own in store.store.token_ids.ids[rows]]
         ends = np.cumsum([len(own) for own, _ in found])
