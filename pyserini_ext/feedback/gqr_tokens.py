@@ -36,6 +36,8 @@ class TokenPool(Distributions):
     def __init__(self, tokens: np.ndarray, bounds: np.ndarray) -> None:
         self.present = (np.diff(bounds) > 0)[None]
         self._tokens = np.ascontiguousarray(tokens, dtype=np.float32)
+        # A copy in the order of the products that each step takes: up to twice as fast.
+        self._columns = np.ascontiguousarray(self._tokens.T)
         self._held = np.flatnonzero(self.present[0])
         self._starts, self._ends = bounds[:-1][self._held], bounds[1:][self._held]
 
@@ -57,7 +59,7 @@ class TokenPool(Distributions):
         Pull
         """
         own = queries[0]
-        # Products in float32 only say which tokens are nearest: half the time, and no copy.
+        # Products in float32 only say which tokens are nearest: half the time of float64.
         nearest = self._tokens[self._nearest(own.astype(np.float32))].astype(np.float64)
         scores = np.zeros(self.present.shape)
         scores[0, self._held] = np.matmul(nearest, own[:, :, None])[:, :, 0].mean(axis=0)
@@ -69,7 +71,7 @@ class TokenPool(Distributions):
 
     def _nearest(self, own: np.ndarray) -> np.ndarray:
         """Return the number of the token of each document that is nearest to each query token."""
-        products = own @ self._tokens.T
+        products = own @ self._columns
         nearest = np.empty((len(own), len(self._held)), dtype=np.int64)
         for place, (start, end) in enumerate(zip(self._starts, self._ends, strict=True)):
             products[:, start:end].argmax(axis=1, out=nearest[:, place])
