@@ -31,7 +31,7 @@ from pyserini_ext.search.tune import folds_of
 from pyserini_ext.topics import load_topics
 
 MEASURES = ["nDCG@10", "AP", "R@100"]
-COLLECTIONS = ("acm3204", "cranfield", "npl")
+COLLECTIONS = ("npl", "cranfield", "acm3204")
 BASELINES = ("none", "rocchio")
 K = 3
 

@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -34,7 +37,7 @@ NAMES = ["whale", "shark", "violin", "piano", "moon", "sun"]
 NAMES += ["rain", "snow", "bread", "cheese", "lens", "mirror"]
 COUNT, WIDTH = 30, 16
 TEXTS = {
-    f"d{i}": f"{NAMES[i % 12]} {NAMES[(i * 5 + 1) % 12]} {'rain ' * (i % 4)}" for i in range(30)
+    f"d{i}": f"{NAMES[i % 12]} {NAMES[(i * 5 + 1) % 12]}{' rain' * (i % 4)}" for i in range(COUNT)
 }
 QUERIES = {f"q{i}": f"{NAMES[i]} {NAMES[(i + 3) % 12]}" for i in range(12)}
 # d29 is relevant to all, d99 is not in the index, and 0 is not relevant.
@@ -348,6 +351,24 @@ def test_a_random_model_learns_a_toy_collection(place, tmp_path):
         list(QUERIES.values()), list(QUERIES), 1
     )
     assert sum(average[q][0].docid == f"d{i}" for i, q in enumerate(QUERIES)) < 6
+
+
+def test_texts_may_come_from_a_lucene_index(place, tmp_path):
+    (tmp_path / "corpus").mkdir()
+    shutil.copy(place / "corpus.jsonl", tmp_path / "corpus")
+    for name, stored in (("lucene", ["--storeRaw"]), ("bare", [])):
+        line = [sys.executable, "-m", "pyserini_ext", "pyserini.index.lucene", *stored]
+        line += ["--collection", "JsonCollection", "--input", str(tmp_path / "corpus")]
+        line += ["--generator", "DefaultLuceneDocumentGenerator", "--threads", "1"]
+        subprocess.run([*line, "--index", str(tmp_path / name)], check=True, capture_output=True)
+    texts = FeedbackTexts(str(tmp_path / "lucene"), ["d2", "d7", "d2", "nowhere"])
+    assert texts(["d7", "d2", "nowhere", "d1"]) == [TEXTS["d7"], TEXTS["d2"], None, None]
+    _, _, _, _, given, examples = parts(place, texts=tmp_path / "lucene")
+    _, _, _, _, expected, same_examples = parts(place)
+    assert given == expected
+    assert [e.tokens for e in examples] == [e.tokens for e in same_examples]
+    with pytest.raises(InputError, match="--storeRaw"):
+        command.main(words(place, tmp_path / "m", texts=tmp_path / "bare"))
 
 
 # -- going on, and the best epoch ------------------------------------------------------------------
