@@ -11,6 +11,7 @@ Every command goes to stderr, the tables to stdout.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -154,19 +155,20 @@ def cell(found: dict[str, Any], run: str, measure: str) -> str:
 
 def tables(report: dict[str, Any]) -> str:
     """Render what the page holds."""
-    collections = report["collections"]
+    collections = report.get("collections", {})
     out = []
-    for measure in MEASURES:
+    for measure in MEASURES if collections else ():
         rows = [
             [f"`{run}`", *(cell(found, run, measure) for found in collections.values())]
             for run in ROWS
         ]
         out.append(markdown([measure, *(f"`{name}`" for name in collections)], rows))
-    queries = ", ".join(f"{found['queries']} (`{name}`)" for name, found in collections.items())
-    out.append(
-        "\\* differs from `none`, † from `interpolated`: p < 0.05 (paired two-sided t-test, "
-        f"Holm-corrected over {len(ROWS) - 1} runs per measure). Queries: {queries}.\n"
-    )
+    if collections:
+        queries = ", ".join(f"{own['queries']} (`{name}`)" for name, own in collections.items())
+        out.append(
+            "\\* differs from `none`, † from `interpolated`: p < 0.05 (paired two-sided t-test, "
+            f"Holm-corrected over {len(ROWS) - 1} runs per measure). Queries: {queries}.\n"
+        )
     if times := report.get("times"):
         rows = [
             [f"`{name}`", f"{own['documents']} of {own['tokens_a_document']:.0f}"]
@@ -190,7 +192,10 @@ def main() -> None:
     parser.add_argument("--names", nargs="+", default=COLLECTIONS, help="default: all three")
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--batch", type=int, default=32, help="queries that are timed together")
-    parser.add_argument("--repeats", type=int, default=3, help="0 to time nothing (default: 3)")
+    parser.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
+    parser.add_argument(
+        "--only", choices=("quality", "time"), help="one half of it; the other stays in --json"
+    )
     parser.add_argument("--work", type=Path, default=Path("build/benchmarks"))
     parser.add_argument("--json", type=Path, help="write all numbers")
     parser.add_argument("--page", type=Path, help="page that the tables are put into")
@@ -198,11 +203,16 @@ def main() -> None:
     for name in args.names:
         if not (args.collections / name).is_dir():
             raise InputError(f"no such collection: {args.collections / name}")
-    report: dict[str, Any] = describe() | {"collections": {}}
+    report: dict[str, Any] = {}
+    if args.only and args.json and args.json.is_file():
+        report = json.loads(args.json.read_text(encoding="utf-8"))
+    report |= describe()
     opened = {name: Collection.open(args.collections / name, args.work) for name in args.names}
-    for name, collection in opened.items():
-        report["collections"][name] = searched(collection, args.threads)
-    if args.repeats:
+    if args.only != "time":
+        report["collections"] = {
+            name: searched(collection, args.threads) for name, collection in opened.items()
+        }
+    if args.only != "quality":
         report["times"] = {
             name: timed(collection, args.threads, args.batch, args.repeats)
             for name, collection in opened.items()
