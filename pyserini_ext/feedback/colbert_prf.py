@@ -28,7 +28,7 @@ TOKENS_FROM = ("collection", "feedback")
 
 @dataclass(frozen=True)
 class ColBERTPRF:
-    """Expands the query by centroids of the feedback documents' token vectors.
+    """The query with centroids of its feedback documents' token vectors added.
 
     k-means finds `clusters` among the token vectors of the first `depth` documents. The token that
     a centroid stands for is the most frequent one among the `nearest` token vectors of the

@@ -66,7 +66,7 @@ def plus_plus(vectors: np.ndarray, clusters: int, random: np.random.Generator) -
     trials = 2 + int(np.log(clusters))
     squares = np.square(vectors).sum(axis=1)
     # Below this a distance is rounding: between equal vectors, of which one is enough.
-    least = 1e-6 * max(float(squares.max()), np.finfo(np.float32).tiny)
+    least = 1e-6 * float(squares.max(initial=1e-30))
 
     def distances_to(rows: list[int] | np.ndarray) -> np.ndarray:
         found = squares[rows, None] + squares - 2 * (vectors[rows] @ vectors.T)
