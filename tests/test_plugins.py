@@ -172,7 +172,7 @@ def test_the_table_wraps_descriptions_under_their_column(site):
     lines = table(listed, width=90).splitlines()
     assert lines[0].split() == ["KIND", "NAME", "FROM", "HERE", "DESCRIPTION"]
     assert max(map(len, lines)) <= 90
-    (row,) = [line for line in lines if line.split()[1] == "found"]
+    (row,) = [line for line in lines if line.split()[1:2] == ["found"]]
     assert row.split()[2:] == ["found", "1.0", "yes", "Encodes", "nothing", "at", "all"]
     assert table([]) == "no plugins are registered"
 
