@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[test]'
 	touch $@
 
-demo: $(READY)  ## index and search the standard library's documentation, ten ways
+demo: $(READY)  ## index and search the standard library's documentation in every way
 	$(BIN)/python examples/demo/run.py
 
 test: $(READY)  ## run the tests

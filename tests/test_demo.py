@@ -158,22 +158,23 @@ def test_indexes_are_made_once_and_again_only_for_another_input(demo, capsys):
         "pyserini_ext.encode.sparse",
         "pyserini_ext.index",
         "pyserini_ext.encode",
+        "pyserini_ext.encode",
     ]
     demo.index()
-    assert len(demo.commands) == 4
-    assert capsys.readouterr().out.count("is up to date") == 4
+    assert len(demo.commands) == 5
+    assert capsys.readouterr().out.count("is up to date") == 5
 
     demo.corpus.write_text('{"id": "b"}\n', "utf-8")
     demo.index()
-    assert len(demo.commands) == 8
-    assert [file.name for file in demo.faiss.iterdir()] == ["file8"]
+    assert len(demo.commands) == 10
+    assert [file.name for file in demo.faiss.iterdir()] == ["file9"]
 
 
-def test_another_model_makes_the_dense_index_again_but_not_the_inverted_one(demo):
+def test_another_model_makes_its_indexes_again_but_not_the_inverted_one(demo):
     demo.index()
     demo.model = "tas-b"
     demo.index()
-    assert [line[2] for line in demo.commands[4:]] == ["pyserini_ext.encode"]
+    assert [line[2] for line in demo.commands[5:]] == ["pyserini_ext.encode"] * 2
 
 
 def test_an_interrupted_encoding_goes_on_with_the_files_it_left(demo, capsys):
@@ -239,7 +240,7 @@ def test_demonstration_makes_runs_table_and_report_with_commands_that_repeat(min
 
     shown = python("-c", SMALL)
     names = ["bm25", "inference-free", "dense", "rescored", "average", "rocchio"]
-    names += ["interpolated", "before", "after", "both"]
+    names += ["interpolated", "before", "after", "both", "gqr", "late", "colbert-prf"]
     runs = {name: Run.read(tmp_path / "demo" / "runs" / f"{name}.txt") for name in names}
     assert {len(run) for run in runs.values()} <= {99, 100}  # BM25 may find nothing for a query
     table = [line.partition(" ")[0] for line in shown.partition("nDCG@10  ")[2].splitlines()[2:]]

@@ -1,4 +1,4 @@
-"""The demonstration: one collection that is on every machine, nine ways to search it.
+"""The demonstration: one collection that is on every machine, and ways to search it.
 
 ``make demo`` runs ``python examples/demo/run.py``. The text is the documentation of the Python
 that runs it (see README.md); nothing is downloaded. Every command is printed before it runs and
@@ -52,6 +52,7 @@ class Demo:
         self.corpus = folder / "corpus" / "corpus.jsonl"
         self.lucene, self.faiss = folder / "stdlib.lucene", folder / "stdlib.faiss"
         self.vectors, self.impact = folder / "vectors", folder / "stdlib.impact"
+        self.tokens = folder / "stdlib.tokens"
         self.runs, self.report = folder / "runs", folder / "report.html"
         self.topics, self.qrels = folder / "queries.tsv", folder / "qrels.txt"
         self._stamps = folder / "made.json"
@@ -71,7 +72,7 @@ class Demo:
             print(f"left out, because this Python documents no answer to it: {query!r}")
 
     def index(self) -> None:
-        """Make the two indexes, where they are not up to date."""
+        """Make the indexes, where they are not up to date."""
         say("An inverted index, by Pyserini's own command")
         self._make(
             self.lucene,
@@ -102,6 +103,14 @@ class Demo:
             self.model,
             f".encode --corpus {quote(self.corpus)} --encoder {quote(self.model)}"
             f" --output {quote(self.faiss)}",
+        )
+
+        say("The same model's vectors of all tokens, for late interaction (0.2 GB)")
+        self._make(
+            self.tokens,
+            self.model,
+            f".encode --corpus {quote(self.corpus)} --encoder {quote(self.model)}"
+            f" --to multivector --output {quote(self.tokens)}",
         )
 
     def _make(self, target: Path, maker: str, line: str, quiet: bool = False) -> None:
@@ -141,6 +150,7 @@ class Demo:
         """Write one run for each way to search."""
         sparse = f"--sparse-index {quote(self.lucene)}"
         dense = f"--index {quote(self.faiss)} --encoder {quote(self.model)}"
+        late = f"--index {quote(self.tokens)}"
         ways = {
             "bm25": ("BM25", sparse),
             "inference-free": (
@@ -170,6 +180,15 @@ class Demo:
                 f"{dense} {sparse} {ROCCHIO} --interpolate after --alpha 0.5",
             ),
             "both": ("Both", f"{dense} {sparse} {ROCCHIO} --interpolate both --alpha 0.5"),
+            "gqr": (
+                "GQR: the query vector moves until its scores agree better with BM25's",
+                f"{dense} {sparse} --prf gqr",
+            ),
+            "late": ("Late interaction: MaxSim over the vectors of all tokens", late),
+            "colbert-prf": (
+                "Its feedback: centroids of the top documents' tokens join the query",
+                f"{late} --prf colbert-prf",
+            ),
         }
         for name, (title, options) in ways.items():
             say(title)
