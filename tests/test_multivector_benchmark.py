@@ -30,16 +30,38 @@ def test_the_table_is_printed_and_put_on_the_page(tmp_path, minilm_path, capsys)
     (small / "corpus.jsonl").write_text("\n".join(rows) + "\n")
     (small / "queries.tsv").write_text("1\tlift of a wing\n2\theat in a plate\n")
     (small / "qrels.txt").write_text("1 0 d2 1\n2 0 d1 1\n")
-    page.write_text("# Page\n<!-- multivector -->\n<!-- /multivector -->\n")
+    marks = [f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("multivector", "clusters")]
+    page.write_text("# Page\n" + "".join(marks))
     given = ["--collection", str(small), "--work", str(tmp_path / "work"), "--page", str(page)]
-    multivector.main(given)
-    printed = capsys.readouterr().out
-    assert printed in page.read_text()
-    lines = [[cell.strip() for cell in line.split("|")] for line in printed.splitlines()[2:]]
-    assert [line[1] for line in lines] == (
-        ["all documents", *["BM25"] * 3]
-        + ["MUVERA 10, 4, 16 (int8)"] * 3
-        + ["MUVERA 20, 5, 16 (int8)"] * 3
-    )
+    multivector.main([*given, "--json", str(tmp_path / "found.json")])
+    tables = capsys.readouterr().out.strip().split("\n\n")
+    assert all(table in page.read_text() for table in tables)
+    lines, few = (cells(table) for table in tables)
+    assert [line[0] for line in lines] == ["all documents", *["BM25"] * 3] + [
+        f"MUVERA {name}" for name in multivector.MUVERA for _ in range(3)
+    ]
     # MUVERA gives every document at these depths, so all of the exact ones.
-    assert {tuple(line[3:6]) for line in lines[4:]} == {("1.000", "1.000", lines[0][5])}
+    assert {tuple(line[2:5]) for line in lines[4:]} == {("1.000", "1.000", lines[0][4])}
+    scaled = [f"{clusters}, scaled" for clusters in (4, 8, 16)]
+    assert [line[0] for line in few] == ["all", "4", "8", "16", *scaled]
+    mean = [float(line[1]) for line in few]
+    assert mean[1] == 4 < mean[2] <= mean[3] == mean[0]
+    assert mean[4:] == mean[1:4]
+    assert few[3][3] == few[0][3]  # no document has more than 16 vectors
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [row["candidates"] for row in found["multivector"]] == [line[0] for line in lines]
+
+
+def cells(table):
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+
+
+def test_the_page_holds_the_numbers_that_are_kept():
+    root = Path(__file__).parents[1]
+    kept = json.loads((root / "benchmarks" / "results" / "multivector.json").read_text())
+    page = (root / "docs" / "multi-vector.md").read_text(encoding="utf-8")
+    for name, header in (
+        ("multivector", multivector.CANDIDATES),
+        ("clusters", multivector.POOLED),
+    ):
+        assert multivector.table(header, kept[name]) in page
