@@ -193,8 +193,12 @@ def tables(report: dict[str, Any]) -> str:
         for run, seconds in found["seconds"].items():
             rows.append([f"`{name}`, {run}", f"{seconds:.0f}"])
     out.append(markdown(["training of all folds", "seconds"], rows))
-    lines = [f"`{name}`: `{found['settings']}`" for name, found in collections.items()]
-    out.append("\n".join(f"- {line}" for line in lines) + "\n")
+    lines = [
+        f"- {run}, `{name}`: `{found['settings']} {special}`\n"
+        for name, found in collections.items()
+        for run, special in TRAINED.items()
+    ]
+    out.append("".join(lines))
     return "\n".join(out)
 
 
