@@ -30,7 +30,7 @@ command is given again; its result is the same.
 example:
   python -m pyserini_ext.train ance-prf --topics queries.tsv --qrels qrels.txt \\
       --index indexes/faiss --texts corpus.jsonl --checkpoint models/minilm --family bi-encoder \\
-      --learning-rate 5e-5 --batch 8 --epochs 20 --dev-fraction 0.2 --output models/minilm-prf"""
+      --learning-rate 2e-5 --batch 8 --anchor 20 --dev-fraction 0.2 --output models/minilm-prf"""
 
 INPUT = ("template", "document", "separator", "max_length", "lowercase", "fill")
 SETTINGS = ("k", "family", *INPUT, "pooling", "normalise", "missing_text")
