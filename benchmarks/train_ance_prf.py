@@ -12,6 +12,7 @@ used again, with the time that they took. Indexes are those of ``effectiveness.p
 from __future__ import annotations
 
 import argparse
+import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,8 +92,10 @@ def trained(
     """Train without each fold, search it, and return the run of all folds, and seconds."""
     merged, seconds = Run(tag=name), 0.0
     for number, own in enumerate(files):
-        made = folder / f"{name}-{number}"
-        clock = folder / f"{name}-{number}.seconds"
+        # Other settings are another model.
+        key = hashlib.sha256(options.encode()).hexdigest()[:8]
+        made = folder / f"{name}-{number}-{key}"
+        clock = made.with_suffix(".seconds")
         if not made.exists():
             started = time.perf_counter()
             command(

@@ -77,7 +77,8 @@ def test_the_tables_are_printed_and_put_on_the_page(tmp_path, minilm_path, capsy
     assert report["collections"]["small"]["queries"] == 6
     (models,) = (tmp_path / "work").glob("small-*/ance-prf")
     for number in range(2):
-        about = json.loads((models / f"trained-{number}" / "training.json").read_text())
+        (file,) = models.glob(f"trained-{number}-*/training.json")
+        about = json.loads(file.read_text())
         held_out = qids(models / f"held-out-{number}.tsv")
         assert about["arguments"]["topics"].endswith(f"train-{number}.tsv")
         assert about["queries"] + len(held_out) in (5, 6)  # 4 has judgements, none of them good
