@@ -1,6 +1,8 @@
 """GQR of queries of many vectors: against torch, against GQR of one vector, and as a search."""
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,9 @@ from pyserini_ext.search.guided import GuidedSearcher
 from pyserini_ext.search.multivector import MultiVectorSearcher
 
 torch = pytest.importorskip("torch")
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import gqr_tokens  # noqa: E402
 
 D = 7
 LENGTHS = [3, 6, 0, 2, 5, 1, 4, 9]
@@ -290,3 +295,16 @@ def test_the_command_writes_the_run_of_the_class(tmp_path, minilm_path):
         assert written[qid].docids.tolist() == expected[qid].docids.tolist()
         np.testing.assert_allclose(written[qid].scores, expected[qid].scores, atol=1e-4)
         assert np.abs(plain[qid].scores[0] - written[qid].scores[0]) > 1e-3
+
+
+def test_the_benchmark_times_what_it_has_compared():
+    ways = gqr_tokens.contestants(pool=5, length=6, of_query=4, dimension=16, batch=2)
+    np.testing.assert_allclose(ways["gqr"](), ways["torch"](), atol=1e-3)
+
+
+def test_the_page_holds_the_numbers_that_are_kept():
+    root = Path(__file__).parents[1]
+    kept = json.loads((root / "benchmarks" / "results" / "gqr_tokens.json").read_text())
+    page = (root / "docs" / "gqr.md").read_text(encoding="utf-8")
+    assert gqr_tokens.qualities(kept["collections"]) in page
+    assert gqr_tokens.times(kept["milliseconds"]) in page
