@@ -13,6 +13,7 @@ import pytest
 from prf_checkpoints import TRANSFORMERS, ance_formula, pyserinis_ance, save_ance
 
 from pyserini_ext import bridge
+from pyserini_ext import texts as module
 from pyserini_ext.collection import open_collection
 from pyserini_ext.encode.ance_prf import AncePRF
 from pyserini_ext.encode.presets import ANCE_MSMARCO
@@ -21,14 +22,13 @@ from pyserini_ext.feedback.vector import Average
 from pyserini_ext.fusion.interpolation import Interpolation
 from pyserini_ext.hits import Hits
 from pyserini_ext.run import Run
-from pyserini_ext.search import texts as module
 from pyserini_ext.search.__main__ import main as search
 from pyserini_ext.search.base import Searcher
 from pyserini_ext.search.dense import DenseSearcher
 from pyserini_ext.search.feedback import FeedbackSearcher
 from pyserini_ext.search.options import parse_args
 from pyserini_ext.search.sparse import BM25Searcher
-from pyserini_ext.search.texts import CollectionTexts, open_texts
+from pyserini_ext.texts import CollectionTexts, open_texts
 
 WORDS = ("wave", "light", "sound", "moon", "sea", "string", "violin", "heat", "cloud", "star")
 QUERIES = {"1": "light wave", "2": "the sea and the moon", "3": "violin string", "4": "Heat"}

@@ -1,5 +1,7 @@
 """Batches of token vectors are cut and changed like arrays of single vectors."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -31,7 +33,7 @@ def test_packed():
     tokens = batch([2, 0, 3])
     vectors, offsets = tokens.packed()
     assert offsets.tolist() == [0, 2, 2, 5]
-    assert [vectors[a:b].tolist() for a, b in zip(offsets, offsets[1:], strict=False)] == of(tokens)
+    assert [vectors[a:b].tolist() for a, b in pairwise(offsets)] == of(tokens)
 
 
 @pytest.mark.parametrize("lengths", [[6, 1], [1, 1], [3, 4]])

@@ -24,11 +24,12 @@ from pyserini_ext.index.open import open_vectors
 from pyserini_ext.run import Run
 from pyserini_ext.search.dense import DenseSearcher
 from pyserini_ext.search.feedback import FeedbackSearcher
+from pyserini_ext.texts import open_texts
 from pyserini_ext.train import __main__ as command
 from pyserini_ext.train import losses, prf_task
 from pyserini_ext.train.batches import Batches, choose_negatives
 from pyserini_ext.train.loop import Loop
-from pyserini_ext.train.prf_data import FeedbackTexts, PrfExample, first_stage, read_queries
+from pyserini_ext.train.prf_data import PrfExample, first_stage, read_queries
 from pyserini_ext.train.prf_dev import MEASURE, Dev
 from pyserini_ext.train.prf_loss import PrfLoss
 from pyserini_ext.train.prf_model import PrfModel, save_checkpoint
@@ -116,7 +117,7 @@ def parts(place, *more, **changed):
     settings, method = prf_task.load(args, queries.store)
     encoder = prf_task.first_encoder(args, settings.name)
     found = first_stage(queries, args.run, encoder, method.depth, args.depth, 1)
-    texts = FeedbackTexts(args.texts, (d for each in found.values() for d in each.docids))
+    texts = open_texts(args.texts)
     given = prf_task.read(queries.train, found, method, texts)
     alone = encoder if args.anchor else None
     examples = prf_task.make_examples(given, found, queries, method, alone)
@@ -361,8 +362,12 @@ def test_texts_may_come_from_a_lucene_index(place, tmp_path):
         line += ["--collection", "JsonCollection", "--input", str(tmp_path / "corpus")]
         line += ["--generator", "DefaultLuceneDocumentGenerator", "--threads", "1"]
         subprocess.run([*line, "--index", str(tmp_path / name)], check=True, capture_output=True)
-    texts = FeedbackTexts(str(tmp_path / "lucene"), ["d2", "d7", "d2", "nowhere"])
-    assert texts(["d7", "d2", "nowhere", "d1"]) == [TEXTS["d7"], TEXTS["d2"], None, None]
+    texts = open_texts(tmp_path / "lucene")
+    assert texts(["d7", "d2", "nowhere", "d1"]) == [
+        *(TEXTS[docid] for docid in ("d7", "d2")),
+        None,
+        TEXTS["d1"],
+    ]
     _, _, _, _, given, examples = parts(place, texts=tmp_path / "lucene")
     _, _, _, _, expected, same_examples = parts(place)
     assert given == expected
@@ -440,7 +445,7 @@ def test_dev_queries_are_searched_exactly_and_not_trained_on(place, tmp_path):
     args, queries, method, found, given, _ = parts(place, **changed)
     assert given.qids == list(QUERIES)[:10]
     assert list(queries.dev) == ["q10", "q11"]
-    texts = FeedbackTexts(args.texts, TEXTS)
+    texts = open_texts(args.texts)
     dev = Dev(method.encoder, *prf_task.read(queries.dev, found, method, texts), queries)
     vectors = method.encoder.encode_feedback(
         ["moon", "sun lens"], [[TEXTS[d] for d in found[q].docids] for q in queries.dev]

@@ -16,7 +16,7 @@ from pyserini_ext.search.arguments import (
     takes_guide,
 )
 from pyserini_ext.search.rescoring import check_early_stop
-from pyserini_ext.search.texts import reads_texts
+from pyserini_ext.texts import reads_texts
 
 NEEDS = {
     "--index": ("ef_search", "nprobe", "index_arg"),

@@ -14,8 +14,8 @@ from pyserini_ext.search.multivector import MultiVectorSearcher
 from pyserini_ext.search.refining import RefiningSearcher
 from pyserini_ext.search.rescoring import candidates, rescored
 from pyserini_ext.search.staged import FirstRound
-from pyserini_ext.search.texts import texts_for
 from pyserini_ext.search.vector_searcher import VectorSearcher
+from pyserini_ext.texts import texts_for
 
 
 class FeedbackSearcher(RefiningSearcher):
@@ -53,7 +53,7 @@ class FeedbackSearcher(RefiningSearcher):
         (or to rank them anew) at least 1000.
     texts : str, Path, Searcher or callable, optional
         Where a method that reads documents gets their text: what
-        :func:`~pyserini_ext.search.texts.open_texts` takes. By default the index of `sparse`, if
+        :func:`~pyserini_ext.texts.open_texts` takes. By default the index of `sparse`, if
         it is a Lucene index.
 
     Raises

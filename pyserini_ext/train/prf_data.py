@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pyserini_ext.collection import open_collection
 from pyserini_ext.errors import InputError
 from pyserini_ext.evaluate.qrels import read_qrels
 from pyserini_ext.hits import Hits
 from pyserini_ext.index.open import open_vectors
 from pyserini_ext.index.vectors import VectorStore
-from pyserini_ext.plugins import create
 from pyserini_ext.run import iter_run
 from pyserini_ext.topics import load_topics
 
 SEARCHED = 512
 """Queries searched at a time."""
-
-READ = 10_000
-"""Documents asked of an inverted index in one call."""
 
 
 @dataclass(frozen=True)
@@ -197,41 +191,3 @@ def _searched(
             vectors = store.check_queries(encoder.encode([texts[qid] for qid in some]))
             yield from zip(some, store.search(vectors, depth, threads), strict=True)
             bar.update(len(some))
-
-
-class FeedbackTexts:
-    """Texts of the documents that are fed back, which are known before training.
-
-    Parameters
-    ----------
-    source : str
-        A Lucene index with stored texts (folder or prebuilt name), or a collection, which is read
-        once.
-    docids : iterable of str
-        The only ones whose texts are kept.
-    """
-
-    def __init__(self, source: str, docids: Iterable[str]) -> None:
-        self.source = source
-        path = Path(source)
-        wanted = list(dict.fromkeys(docids))
-        if path.is_file() or (path.is_dir() and not any(path.glob("segments_*"))):
-            known = set(wanted)
-            self._texts = {
-                document.docid: document.contents
-                for document in open_collection(path)
-                if document.docid in known
-            }
-            return
-        index = create("searcher", "bm25", index=source)
-        self._texts = {}
-        for start in range(0, len(wanted), READ):
-            some = wanted[start : start + READ]
-            self._texts.update(zip(some, index.contents(some), strict=True))
-
-    def __call__(self, docids: Sequence[str]) -> list[str | None]:
-        """Return the texts, None where there is none."""
-        return [self._texts.get(docid) for docid in docids]
-
-    def __str__(self) -> str:
-        return self.source

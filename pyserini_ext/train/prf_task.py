@@ -20,12 +20,12 @@ from pyserini_ext.files import write_json
 from pyserini_ext.index.vectors import VectorStore
 from pyserini_ext.plugins import create
 from pyserini_ext.provenance import describe
+from pyserini_ext.texts import Texts, open_texts
 from pyserini_ext.train.ance_prf import PAPER_WARMUP, inputs
 from pyserini_ext.train.ance_prf import SETTINGS as OPTIONS
 from pyserini_ext.train.batches import Batches
 from pyserini_ext.train.loop import Loop, finish
 from pyserini_ext.train.prf_data import (
-    FeedbackTexts,
     PrfExample,
     PrfQueries,
     first_stage,
@@ -96,7 +96,7 @@ def read(
     some: dict[str, str],
     found: dict[str, Any],
     method: AncePRF,
-    texts: FeedbackTexts,
+    texts: Texts,
 ) -> Read:
     """Put queries and the texts of their feedback together; those without any are left out."""
     qids = [qid for qid in some if qid in found]
@@ -172,7 +172,7 @@ def train(
     settings, method = load(args, queries.store)
     alone = first_encoder(args, settings.name)
     found = first_stage(queries, args.run, alone, method.depth, args.depth, args.threads or 1)
-    texts = FeedbackTexts(args.texts, (docid for each in found.values() for docid in each.docids))
+    texts = open_texts(args.texts)
     given = read(queries.train, found, method, texts)
     examples = make_examples(given, found, queries, method, alone if args.anchor else None)
     dev = None

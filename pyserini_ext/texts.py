@@ -1,4 +1,4 @@
-"""The text of documents by docid, for feedback methods that read it."""
+"""The text of documents by docid, for feedback that reads it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ import numpy as np
 
 from pyserini_ext.collection import Collection, Document, open_collection
 from pyserini_ext.errors import InputError
-from pyserini_ext.plugins import parameters
+from pyserini_ext.plugins import create, parameters
 
 Texts = Callable[[Sequence[str]], Sequence[str | None]]
 """From docids to texts, a batch at once; None where there is none."""
 
 LARGE = 100_000
 """Documents from which a progress bar is worth its line."""
+
+AT_ONCE = 10_000
+"""Documents asked of an inverted index in one call."""
 
 
 def reads_texts(method: Any) -> bool:
@@ -59,9 +62,7 @@ def open_texts(source: Any) -> Texts:
     path = Path(source)
     if path.is_file() or (path.is_dir() and not any(path.glob("segments_*"))):
         return CollectionTexts(open_collection(path))
-    from pyserini_ext.search.sparse import BM25Searcher
-
-    return StoredTexts(BM25Searcher(source))
+    return StoredTexts(create("searcher", "bm25", index=source))
 
 
 def texts_for(method: Any, source: Any, sparse: Any) -> Texts | None:
@@ -107,7 +108,10 @@ class StoredTexts:
 
     def __call__(self, docids: Sequence[str]) -> list[str | None]:
         """Return the texts, None for a docid that is not in the index."""
-        return self.searcher.contents(docids)
+        found: list[str | None] = []
+        for start in range(0, len(docids), AT_ONCE):
+            found += self.searcher.contents(docids[start : start + AT_ONCE])
+        return found
 
     def __str__(self) -> str:
         return str(getattr(self.searcher, "path", type(self.searcher).__name__))
