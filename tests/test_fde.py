@@ -222,6 +222,15 @@ def test_lucenes_candidates_are_searched(tmp_path):
         assert [hit.docid for hit in hits] == expected.docids.tolist()
 
 
+def test_lucene_in_a_folder_that_was_changed_to(tmp_path, monkeypatch):
+    jvm.start()  # Java stays where it started
+    monkeypatch.chdir(tmp_path)
+    with TokenWriter("tokens", 8) as out:
+        out.append_tokens(["a"], *sets([3], 8))
+    main("--input tokens --output fde --to lucene --bits 2 --projected 4".split())
+    assert open_vectors("fde").docids.tolist() == ["a"]
+
+
 def test_lucene_takes_no_more_than_its_limit(tmp_path):
     with TokenWriter(tmp_path / "tokens", 8) as out:
         out.append_tokens(["a"], *sets([3], 8))

@@ -60,7 +60,7 @@ class LuceneVectorStore(VectorStore):
             raise InputError(f"ef_search is {ef_search}; it must be at least 1")
         vectors = jvm.autoclass("io.pyseriniext.Vectors")
         with jvm.java_errors():
-            self._java = vectors(str(self.path))
+            self._java = vectors(str(self.path.absolute()))
         self.ef_search = ef_search
         self.dimension = self._java.dimension()
         self.function: str = self._java.similarity()

@@ -64,7 +64,9 @@ class LuceneWriter(VectorWriter):
 
     def finish(self) -> None:
         """Make the index of the vectors, and remove them."""
-        source, index = self.part / "source", self.part / "lucene"
+        # Java keeps the working directory that the process started in.
+        part = self.part.absolute()
+        source, index = part / "source", part / "lucene"
         for folder in (source, index):
             shutil.rmtree(folder, ignore_errors=True)
         source.mkdir()
