@@ -227,7 +227,8 @@ def test_lucene_in_a_folder_that_was_changed_to(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with TokenWriter("tokens", 8) as out:
         out.append_tokens(["a"], *sets([3], 8))
-    main("--input tokens --output fde --to lucene --bits 2 --projected 4".split())
+    sizes = ["--bits", "2", "--projected", "4"]
+    main(["--input", "tokens", "--output", "fde", "--to", "lucene", *sizes])
     assert open_vectors("fde").docids.tolist() == ["a"]
 
 
