@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common import Collection, command, fill, markdown, ours, quote
+from common import Collection, fill, markdown, ours, quote
+from gqr import tuned_settings
 from timing import alternate, conditions, describe
 
 from pyserini_ext.command import run_command
@@ -25,7 +26,6 @@ from pyserini_ext.errors import InputError
 from pyserini_ext.evaluate import evaluate
 from pyserini_ext.feedback.colbert_prf import ColBERTPRF
 from pyserini_ext.files import write_json
-from pyserini_ext.index.tokens import read_token_manifest
 from pyserini_ext.search.multivector import MultiVectorSearcher
 from pyserini_ext.topics import load_topics
 
@@ -39,6 +39,7 @@ SEARCHES = {
     "rerank": "--prf colbert-prf --prf-arg search=false",
     "closest": "--prf colbert-prf --prf-arg tokens-from=feedback",
 }
+TUNED = "--prf colbert-prf --prf-arg search=false"
 """What is searched; the stages of the first two are rows of their own."""
 
 ROWS = {
@@ -48,6 +49,7 @@ ROWS = {
     "rerank": "rerank",
     "search": "after.feedback",
     "closest": "closest",
+    "tuned": "tuned",
     "before": "both.feedback",
     "after": "after",
     "both": "both",
@@ -66,22 +68,11 @@ TIMES = {
 }
 
 
-def token_store(collection: Collection) -> Path:
-    """Return the multi-vector store, with token ids; made where it is not there."""
-    store = collection.work / "minilm.tokens"
-    if not store.exists() or read_token_manifest(store).vocabulary is None:
-        command(
-            f"python -m pyserini_ext.encode --corpus {quote(collection.corpus)} --overwrite "
-            f"--encoder minilm --to multivector --output {quote(store)}"
-        )
-    return store
-
-
 def searched(collection: Collection, threads: int) -> dict[str, Any]:
     """Search in every way and return what is measured."""
     folder = collection.work / "colbert-prf"
     indexes = {
-        "dense": f"--index {quote(token_store(collection))}",
+        "dense": f"--index {quote(collection.tokens('minilm'))}",
         "sparse": f"--sparse-index {quote(collection.lucene())}",
     }
     for name, options in SEARCHES.items():
@@ -91,7 +82,12 @@ def searched(collection: Collection, threads: int) -> dict[str, Any]:
             f"--threads {threads} --output {quote(folder / name)}.txt"
         )
     runs = {row: folder / f"{name}.txt" for row, name in ROWS.items()}
-    return measured(collection.qrels, runs)
+    best = tuned_settings(
+        f"{indexes['dense']} {TUNED} --topics {quote(collection.topics)} --hits 1000 --quiet "
+        f"--threads {threads} --qrels {quote(collection.qrels)} --output {quote(runs['tuned'])}",
+        runs["tuned"],
+    )["best"]
+    return {**measured(collection.qrels, runs), "best": best}
 
 
 def measured(qrels: Path, runs: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +111,7 @@ def _short(p: float | None) -> float:
 
 def timed(collection: Collection, threads: int, count: int, repeats: int) -> dict[str, Any]:
     """Return the milliseconds that a query takes in each part, in a batch of the first queries."""
-    late = MultiVectorSearcher(token_store(collection))
+    late = MultiVectorSearcher(collection.tokens("minilm"))
     queries = list(load_topics(str(collection.topics)).values())[:count]
     qids = [str(number) for number in range(len(queries))]
     tokens = late.encode(queries)
@@ -165,9 +161,11 @@ def tables(report: dict[str, Any]) -> str:
         out.append(markdown([measure, *(f"`{name}`" for name in collections)], rows))
     if collections:
         queries = ", ".join(f"{own['queries']} (`{name}`)" for name, own in collections.items())
+        betas = ", ".join(f"{own['best']['beta']} (`{n}`)" for n, own in collections.items())
         out.append(
             "\\* differs from `none`, † from `interpolated`: p < 0.05 (paired two-sided t-test, "
-            f"Holm-corrected over {len(ROWS) - 1} runs per measure). Queries: {queries}.\n"
+            f"Holm-corrected over {len(ROWS) - 1} runs per measure). Queries: {queries}. Best beta "
+            f"on all queries: {betas}.\n"
         )
     if times := report.get("times"):
         rows = [

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pyserini_ext.errors import InputError
 from pyserini_ext.files import fingerprint
+from pyserini_ext.index.tokens import read_token_manifest
 
 VARIABLE = "PYSERINI_EXT_COLLECTIONS"
 """Names the folder of collections; in what is printed and kept it stands for that folder."""
@@ -83,11 +84,11 @@ class Collection:
         return index
 
     def tokens(self, encoder: str) -> Path:
-        """Return the multi-vector store, made by our own command where it is not there."""
+        """Return the multi-vector store, with token ids, made where it is not there."""
         store = self.work / f"{Path(encoder).name}.tokens"
-        if not store.exists():
+        if not store.exists() or read_token_manifest(store).vocabulary is None:
             command(
-                f"python -m pyserini_ext.encode --corpus {quote(self.corpus)} "
+                f"python -m pyserini_ext.encode --corpus {quote(self.corpus)} --overwrite "
                 f"--encoder {quote(encoder)} --to multivector --output {quote(store)}"
             )
         return store

@@ -150,10 +150,7 @@ class Experiment:
     def pooled_rows(self) -> Iterator[dict[str, Any]]:
         """Yield what fewer vectors a document are worth."""
         stores = {"all": self.tokens}
-        for scaled in (False, True):
-            for clusters in CLUSTERS:
-                name = f"{clusters}, scaled" if scaled else str(clusters)
-                stores[name] = self.clustered(clusters, scaled)
+        stores |= {str(clusters): self.clustered(clusters) for clusters in CLUSTERS}
         for name, folder in stores.items():
             searcher = self.open(folder)
             found, spent = self.searched(searcher)
@@ -166,21 +163,15 @@ class Experiment:
                 "ms a query": spent,
             }
 
-    def clustered(self, clusters: int, scaled: bool) -> Path:
-        """Return a store of centroids, made of the stored vectors where it is not there.
-
-        As they are (``--clusters``), or scaled to length 1.
-        """
-        name = f"minilm.clusters-{clusters}" + ("-scaled" if scaled else "")
-        folder = self.collection.work / name
+    def clustered(self, clusters: int) -> Path:
+        """Return a store as ``--clusters`` makes it, from the stored vectors."""
+        folder = self.collection.work / f"minilm.pooled-{clusters}"
         if not folder.exists():
             store = TokenStore(self.tokens)
             with TokenWriter(folder, store.dimension, resume=True) as writer:
                 for start in range(writer.count, len(store), 500):
                     rows = np.arange(start, min(start + 500, len(store)))
                     kept, bounds = pooled(*store.tokens(rows), clusters)
-                    if scaled:
-                        kept /= np.linalg.norm(kept, axis=1, keepdims=True)
                     writer.append_tokens(store.docids[rows].tolist(), kept, bounds)
         return folder
 

@@ -31,10 +31,11 @@ def test_everything_is_searched_and_the_page_filled(tmp_path, minilm_path, monke
     small, page = tmp_path / "small", tmp_path / "page.md"
     small.mkdir()
     texts = ["wing in a slipstream", "heat transfer through a plate", "lift of a thin wing"]
+    texts += ["buckling of shells", "boundary layers"]
     rows = [json.dumps({"_id": f"d{i}", "title": "", "text": t}) for i, t in enumerate(texts)]
     (small / "corpus.jsonl").write_text("\n".join(rows) + "\n")
-    (small / "queries.tsv").write_text("1\tlift of a wing\n2\theat in a plate\n")
-    (small / "qrels.txt").write_text("1 0 d2 1\n2 0 d1 1\n")
+    (small / "queries.tsv").write_text("".join(f"{i}\t{text}\n" for i, text in enumerate(texts)))
+    (small / "qrels.txt").write_text("".join(f"{i} 0 d{i} 1\n" for i in range(len(texts))))
     page.write_text("before <!-- colbert-prf --> old <!-- /colbert-prf --> after")
     given = ["--collections", str(tmp_path), "--names", "small", "--work", str(tmp_path / "work"),
              "--repeats", "1", "--json", str(tmp_path / "r.json"), "--page", str(page)]  # fmt: skip

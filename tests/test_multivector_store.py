@@ -213,7 +213,23 @@ def test_clusters_are_found():
     found = centroids(vectors.astype(np.float32), 3)
     wanted = [vectors[:4].mean(0), vectors[4:10].mean(0), vectors[10:].mean(0)]
     order = [int(np.abs(found - want).sum(1).argmin()) for want in wanted]
-    np.testing.assert_allclose(found[order], wanted, atol=1e-5)
+    np.testing.assert_allclose(found[order], wanted, atol=0.01)
+
+
+def test_centroids_are_as_long_as_their_members():
+    vectors = np.array([[3, 0], [0, 1], [-2, 0], [0, -2], [0, 0]], dtype=np.float32)
+    (mean,) = centroids(vectors, 1)
+    np.testing.assert_allclose(mean, 1.6 * np.array([1, -1]) / np.sqrt(2), rtol=1e-6)
+    assert centroids(np.array([[1, 0], [-1, 0]], dtype=np.float32), 1).tolist() == [[0, 0]]
+    rng = np.random.default_rng(0)
+    unit = rng.standard_normal((30, 8)).astype(np.float32)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    found = centroids(unit, 5)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+    nearest = (unit @ found.T).argmax(axis=1)
+    for number, own in enumerate(found):
+        mean = unit[nearest == number].mean(axis=0)
+        assert own @ mean / np.linalg.norm(mean) > 0.9
 
 
 def test_pooling_keeps_what_is_few():
@@ -223,7 +239,8 @@ def test_pooling_keeps_what_is_few():
     np.testing.assert_array_equal(kept[:3], vectors[:3])
     np.testing.assert_array_equal(kept[7:], vectors[12:])
     one, _ = pooled(vectors, offsets, 1)
-    np.testing.assert_allclose(one[1], vectors[3:12].mean(0), rtol=1e-5)
+    mean, lengths = vectors[3:12].mean(0), np.linalg.norm(vectors[3:12], axis=1)
+    np.testing.assert_allclose(one[1], mean * lengths.mean() / np.linalg.norm(mean), rtol=1e-5)
     assert len(centroids(np.ones((5, 3), np.float32), 2)) == 1
     with pytest.raises(InputError, match="at least 1"):
         pooled(vectors, offsets, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -73,6 +73,9 @@ class ColBERTPRF:
     none but those is left out. Of equally frequent tokens the one that has the nearest vector is
     taken; of equal idf goes first the cluster whose first token stands first in the feedback.
     """
+
+    GRID: ClassVar[dict[str, tuple[float, ...]]] = {"beta": (0.05, 0.1, 0.2, 0.5, 1.0)}
+    """What ``python -m pyserini_ext.search.tune`` tries."""
 
     depth: int = 3
     clusters: int = 24

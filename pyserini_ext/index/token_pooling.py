@@ -30,7 +30,8 @@ def pooled(
     Returns
     -------
     ndarray of float32, shape (kept, dimension)
-        The mean of each cluster, not scaled to length 1.
+        The mean of each cluster, as long as its members are on average: a mean is shorter, the
+        more so the more vectors it stands for, and MaxSim would rank by that.
     ndarray of int64, shape (n + 1,)
 
     Raises
@@ -73,4 +74,7 @@ def centroids(vectors: np.ndarray, clusters: int) -> np.ndarray:
     while len(chosen) < clusters and nearest.max() > 0:
         chosen.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, squared_distances(vectors, vectors[chosen[-1:]])[0])
-    return lloyd(vectors, vectors[chosen], ROUNDS)[0]
+    means, owner = lloyd(vectors, vectors[chosen], ROUNDS)
+    wanted = np.bincount(owner, np.linalg.norm(vectors, axis=1)) / np.bincount(owner)
+    lengths = np.linalg.norm(means, axis=1)
+    return means * (wanted / np.where(lengths == 0, 1, lengths)).astype(np.float32)[:, None]
