@@ -10,6 +10,7 @@ a graph of torch for each query.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ def main() -> None:
     parser.add_argument("--collections", type=Path, help="folder of collections")
     parser.add_argument("--names", nargs="+", default=NAMES, help=f"default: {' '.join(NAMES)}")
     parser.add_argument("--encoder", default="minilm", help="default: %(default)s")
-    parser.add_argument("--only", choices=("time", "quality"), help="one half of it")
+    parser.add_argument("--only", choices=("time", "quality"), help="one half; the other stays")
     parser.add_argument("--batch", type=int, default=16, help="queries at once (default: 16)")
     parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
     parser.add_argument(
@@ -161,7 +162,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.only != "time" and args.collections is None:
         raise InputError("give --collections, or --only time")
-    report: dict[str, Any] = describe()
+    report: dict[str, Any] = {}
+    if args.only and args.json and args.json.is_file():
+        report = json.loads(args.json.read_text(encoding="utf-8"))
+    report |= describe()
     tables = {}
     if args.only != "quality":
         report["milliseconds"] = timed(args.batch, args.repeats)
