@@ -10,9 +10,7 @@ from typing import Any
 
 from pyserini_ext.errors import InputError
 from pyserini_ext.files import fingerprint
-
-PAPER_WARMUP = 5000
-"""Steps, of some 150,000 on MS MARCO."""
+from pyserini_ext.train.prf_options import PAPER_WARMUP, inputs
 
 DESCRIPTION = """\
 Train a query encoder to read a query together with its first k documents (ANCE-PRF). Document
@@ -31,10 +29,6 @@ example:
   python -m pyserini_ext.train ance-prf --topics queries.tsv --qrels qrels.txt \\
       --index indexes/faiss --texts corpus.jsonl --checkpoint models/minilm --family bi-encoder \\
       --learning-rate 2e-5 --batch 8 --anchor 20 --dev-fraction 0.2 --output models/minilm-prf"""
-
-INPUT = ("template", "document", "separator", "max_length", "lowercase", "fill")
-SETTINGS = ("k", "family", *INPUT, "pooling", "normalise", "missing_text")
-"""Options that are those of :class:`~pyserini_ext.encode.ance_prf.AncePRF`."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -165,13 +159,6 @@ def main(args: argparse.Namespace) -> int:
         f"{args.output}: python -m pyserini_ext.search --prf ance-prf --prf-encoder {args.output}"
     )
     return 0
-
-
-def inputs(args: argparse.Namespace) -> dict[str, str]:
-    """Return what the training depends on and lies on this machine, by role."""
-    roles = ("topics", "qrels", "index", "texts", "checkpoint", "run", "dev_topics", "dev_qrels")
-    given = {role: getattr(args, role) for role in (*roles, "encoder")}
-    return {role: path for role, path in given.items() if path and Path(path).exists()}
 
 
 def check(args: argparse.Namespace) -> None:

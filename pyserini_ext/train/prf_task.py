@@ -21,8 +21,6 @@ from pyserini_ext.index.vectors import VectorStore
 from pyserini_ext.plugins import create
 from pyserini_ext.provenance import describe
 from pyserini_ext.texts import Texts, open_texts
-from pyserini_ext.train.ance_prf import PAPER_WARMUP, inputs
-from pyserini_ext.train.ance_prf import SETTINGS as OPTIONS
 from pyserini_ext.train.batches import Batches
 from pyserini_ext.train.loop import Loop, finish
 from pyserini_ext.train.prf_data import (
@@ -34,6 +32,8 @@ from pyserini_ext.train.prf_data import (
 from pyserini_ext.train.prf_dev import BestEpoch, Dev
 from pyserini_ext.train.prf_loss import PrfLoss
 from pyserini_ext.train.prf_model import PrfModel, save_checkpoint
+from pyserini_ext.train.prf_options import PAPER_WARMUP, inputs
+from pyserini_ext.train.prf_options import SETTINGS as OPTIONS
 
 K = 3
 """Feedback documents: of the paper's 1 to 5, the k whose checkpoint was published."""
