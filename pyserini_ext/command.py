@@ -24,10 +24,16 @@ def run_command(main: Callable[[], int | None]) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         status = main()
+        sys.stdout.flush()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         print("interrupted: nothing half-written was left behind", file=sys.stderr)
         status = 130
+    except BrokenPipeError:
+        # Who read the output, such as head, has seen enough. What is left in the buffer has
+        # nowhere to go, and Python would complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
     sys.exit(status or 0)

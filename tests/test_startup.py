@@ -1,6 +1,7 @@
 """What a command costs before it does anything, and the examples in the docstrings."""
 
 import doctest
+import os
 import pkgutil
 import subprocess
 import sys
@@ -55,6 +56,15 @@ def probe(*arguments):
     )
     assert "imported []" in done.stderr, done.stderr
     return done
+
+
+def test_output_that_nobody_reads_on_is_no_mistake():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "pyserini_ext", "plugins"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_the_package_is_cheap_to_import():
