@@ -43,7 +43,7 @@ EPOCHS = {"acm3204": 8, "cranfield": 3, "npl": 8}
 
 SHARED = "--batch 8 --learning-rate 2e-5 --dtype bfloat16"
 
-TRAINED = {"trained": "--anchor 20"}
+TRAINED = {"trained": "--anchor 20", "plain": "--anchor 0"}
 """Rows of trained models, and what is special about their training."""
 
 SEARCHED = {

@@ -116,8 +116,8 @@ class Command:
             return made
         if "--prf-method" in flags:
             settings["type"] = self._method
-            if self.methods:
-                settings["help"] = f"{settings.get('help', '')}. Plugins: {', '.join(self.methods)}"
+            if shown := [name for name in self.methods if _works_here(name)]:
+                settings["help"] = f"{settings.get('help', '')}. Plugins: {', '.join(shown)}"
             made = add(parser, *flags, **settings)
             self._add(add, parser, ("--prf-arg",), _pairs("the feedback plugin"))
             return made
@@ -214,6 +214,17 @@ class PluginMethod(str):
     def lower(self) -> str:
         """Return the name of the branch to take."""
         return "avg"
+
+
+def _works_here(name: str) -> bool:
+    """Whether a feedback method needs no more than Pyserini's command hands on."""
+    try:
+        method = plugins.load("feedback", name)
+    except InputError:
+        return True  # the reason is told to who asks for it
+    if not isinstance(method, type):
+        return True  # what a function makes is not known yet
+    return hasattr(method, "refine") and not getattr(method, "requires_text", False)
 
 
 def _feedback(name: str, depth: int, pairs: Any) -> Any:

@@ -91,7 +91,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="W",
         help="add W * (1 - cosine to the query's Rocchio vector), which holds on to what feedback "
-        "does without training; 20 with some hundred queries (default: 0, paper)",
+        "does without training; try 20 with some hundred queries (default: 0, paper)",
     )
     add = parser.add_argument_group("batches and steps").add_argument
     add("--epochs", type=int, default=10, help="rounds over the queries (default: 10, paper)")
