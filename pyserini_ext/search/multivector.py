@@ -207,8 +207,11 @@ class MultiVectorSearcher(VectorSearcher):
 
     def with_vectors(self, hits: Sequence[Hits]) -> list[Hits]:
         """Return the lists without documents that have no token."""
-        lengths = np.append(np.diff(self.store.documents.offsets), 0)
-        return [own[lengths[self._rows(own.docids)] > 0] for own in hits]
+        offsets, kept = self.store.documents.offsets, []
+        for own in hits:
+            rows = self._rows(own.docids)
+            kept.append(own[(rows >= 0) & (offsets[rows + 1] > offsets[rows])])
+        return kept
 
     def tokens(self, docids: Docids) -> tuple[np.ndarray, np.ndarray]:
         """Look the token vectors of documents up.
