@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 from pyserini_ext.errors import InputError
-from pyserini_ext.files import fingerprint
 from pyserini_ext.train.prf_options import PAPER_WARMUP, inputs
+from pyserini_ext.train.resumable import run_training
 
 DESCRIPTION = """\
 Train a query encoder to read a query together with its first k documents (ANCE-PRF). Document
@@ -124,37 +122,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the subcommand."""
     check(args)
-    part = Path(f"{args.output}.part")
-    if args.overwrite:
-        shutil.rmtree(part, ignore_errors=True)
     args.dtype = args.dtype or ("bfloat16" if args.device.startswith("cuda") else "float32")
-    request = {
-        name: value
-        for name, value in vars(args).items()
-        if name not in ("main", "command", "output", "overwrite", "threads", "save_every")
-    } | {role: fingerprint(path)["sha256"] for role, path in inputs(args).items()}
     from pyserini_ext.train.prf_data import read_queries
 
     queries = read_queries(args)
-    # Only now is it known that the command is worth the imports below.
-    import torch
 
-    from pyserini_ext.encode.dense import torch_device
+    def work(request: dict[str, Any], part: Path, device: Any) -> None:
+        from pyserini_ext.train.prf_task import train
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device = torch_device(args.device)
-    if (part / "state.json").is_file():
-        from pyserini_ext.train.loop import read_state
-
-        print(f"going on behind step {read_state(part, request)['step']}", file=sys.stderr)
-    from pyserini_ext.train.prf_task import train
-
-    try:
         train(args, request, queries, part, device)
-    except KeyboardInterrupt:
-        print(f"interrupted; the same command goes on from {part}", file=sys.stderr)
-        return 130
+
+    if status := run_training(args, inputs(args), work):
+        return status
     print(
         f"{args.output}: python -m pyserini_ext.search --prf ance-prf --prf-encoder {args.output}"
     )
